@@ -1,0 +1,1 @@
+"""Which files: anneal table, periods, plan, runner and ledger."""

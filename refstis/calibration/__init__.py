@@ -1,0 +1,1 @@
+"""How pixels change: pure functions on arrays, without files, headers or stpipe."""

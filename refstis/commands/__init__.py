@@ -1,0 +1,1 @@
+"""The shell: the refstis command and the documented ones."""

@@ -1,0 +1,33 @@
+"""The `refstis` command: one roof over everything, each command imported only when it is called."""
+
+import importlib
+import sys
+
+import typer
+
+__all__ = ["app", "main"]
+
+# name: (module:function, help group)
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@app.callback()
+def refstis() -> None:
+    """Superbiases and superdarks for the STIS CCD."""
+
+
+def main() -> None:
+    """Run the `refstis` command; an expected error is one line, without a traceback."""
+    for name, (target, group) in COMMANDS.items():
+        module, function = target.split(":")
+        app.command(name, rich_help_panel=group)(getattr(importlib.import_module(module), function))
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be made kind
+        if "refstis.errors" not in sys.modules or not isinstance(error, sys.modules["refstis.errors"].RefstisError):
+            raise
+        print(f"refstis: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

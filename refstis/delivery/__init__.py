@@ -1,0 +1,1 @@
+"""Is it good: checks, regression, plots, report page, form and mail."""

@@ -1,0 +1,46 @@
+"""The errors that refstis raises on purpose.
+
+Each message names the file, what is wrong, what was expected and what to do. Under ``strun`` they end
+the run with their exit status and without a traceback, because they derive from stpipe's own
+`~stpipe.exceptions.StpipeExitException`.
+"""
+
+from stpipe.exceptions import StpipeExitException
+
+__all__ = ["ConfigurationError", "InputError", "OutputError", "ReferenceFileError", "RefstisError"]
+
+
+class RefstisError(StpipeExitException):
+    """Any error that refstis raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, what was expected and what to do.
+    """
+
+    def __init__(self, message):
+        super().__init__(1, message)
+        self.message = message
+
+    def __str__(self):
+        return self.message
+
+    def __reduce__(self):
+        return type(self), (self.message,)
+
+
+class InputError(RefstisError):
+    """An exposure, an association or a product that cannot be used as an input."""
+
+
+class ReferenceFileError(RefstisError):
+    """A reference file that is missing, or has no row or window for the exposure."""
+
+
+class ConfigurationError(RefstisError):
+    """A parameter, a configuration file or an option that is wrong."""
+
+
+class OutputError(RefstisError):
+    """An output that cannot be written, or must not be overwritten."""

@@ -1,0 +1,1 @@
+"""The products: one stpipe Pipeline per product, the order of stages and nothing else."""

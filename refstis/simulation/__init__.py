@@ -1,0 +1,1 @@
+"""A STIS CCD whose true bias, dark rate and hot pixels are known."""
