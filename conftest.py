@@ -1,0 +1,47 @@
+"""Surroundings of every test, which are offline and nobody's own; and the code in README and docs as tests."""
+
+import os
+import socket
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import DocTestDirectiveParser, PythonCodeBlockParser, SkipParser
+
+# What a user's shell may hold, and what must not decide a test
+_FOREIGN = ("oref", "CRDS_CONTEXT", "CRDS_PATH", "CRDS_SERVER_URL", "STPIPE_DISABLE_CRDS_STEPPARS")
+_THIS_MACHINE = ("127.", "::1", "localhost")
+
+
+def pytest_configure():
+    """Forget the user's reference files before any fixture, of whatever scope, looks for them."""
+    for name in _FOREIGN:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(request, monkeypatch, tmp_path_factory):
+    """Give each test an empty home folder, and no network but the machine itself."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    if request.node.get_closest_marker("network"):
+        return
+    connect = socket.socket.connect
+
+    def connect_here(self, address):
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(_THIS_MACHINE):
+            pytest.fail(f"connects to {address}: tests are offline unless marked 'network'")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path, monkeypatch):
+    """Keep what the examples write out of the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+pytest_collect_file = Sybil(
+    parsers=[DocTestDirectiveParser(), PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    fixtures=["in_empty_folder"],
+).pytest()
