@@ -1,4 +1,4 @@
-"""Surroundings of every test, which are offline and nobody's own; and the code in README and docs as tests."""
+"""Surroundings of every test, offline and nobody's own; and the code in README and docs as tests."""
 
 import os
 import socket
