@@ -1,0 +1,241 @@
+r"""Bias level from the overscan of each frame.
+
+The level of line *j* and the drift along column *i* are straight lines, fitted to the medians of the physical
+overscan (by line) and of the virtual overscan (by column):
+
+.. math:: S'_{ji} = (S_{ji} - (a\,(j - j_0) + b)) - c\,(i - i_0)
+
+The drift is zero at the centre of the bias section, so the level measured there is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from refstis.calibration.geometry import Overscan, sequential_sum
+
+__all__ = ["BLEV_CLIP", "BiasLevel", "fit_bias_level", "fit_line", "masked_medians", "subtract_bias_level"]
+
+# Clip of the virtual overscan (sigma) where the CCDTAB has no column BLEV_CLIP, as in CALSTIS.
+BLEV_CLIP = 50.0
+# Half width (columns) of the window that a hot value of the virtual overscan is replaced from, as in CALSTIS.
+HALF_WINDOW = 10
+# Deviations above this multiple of the median deviation do not enter the scatter of the virtual overscan.
+SCATTER_CLIP = 4.5
+
+
+@dataclass(frozen=True)
+class BiasLevel:
+    """Bias level of one frame.
+
+    Parameters
+    ----------
+    level : numpy.ndarray
+        Level of each output line (DN), float64.
+    drift : numpy.ndarray
+        Drift at each output column (DN), float64; 0 at the centre of the bias section.
+    mean : numpy.float32
+        Mean level including the drift at the middle column (keyword MEANBLEV, DN).
+    from_overscan : bool
+        False where no pixel of the bias section was good and the level is CCDBIAS.
+    has_drift : bool
+        Whether the drift was measured.
+    """
+
+    level: np.ndarray
+    drift: np.ndarray
+    mean: np.float32
+    from_overscan: bool
+    has_drift: bool
+
+
+@njit(nogil=True, cache=True)
+def masked_medians(values, good):
+    """Median of the good values of each row.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Two-dimensional float64 array.
+    good : numpy.ndarray
+        Boolean array of the same shape.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Medians (float64; the mean of the two central values for an even number) and numbers of good values.
+    """
+    rows, columns = values.shape
+    medians = np.zeros(rows)
+    counts = np.zeros(rows, dtype=np.int64)
+    work = np.empty(columns)
+    for j in range(rows):
+        n = 0
+        for i in range(columns):
+            if good[j, i]:
+                value = values[j, i]
+                k = n
+                while k > 0 and work[k - 1] > value:
+                    work[k] = work[k - 1]
+                    k -= 1
+                work[k] = value
+                n += 1
+        counts[j] = n
+        if n:
+            medians[j] = work[n // 2] if n % 2 else (work[n // 2 - 1] + work[n // 2]) / 2.0
+    return medians, counts
+
+
+@njit(nogil=True, cache=True)
+def _replace_above(rows, limit, first, last):
+    """Replace values above the limit by the median of their neighbours in the row, in place and in raster order."""
+    width = 2 * HALF_WINDOW + 1
+    work = np.empty(width)
+    for j in range(rows.shape[0]):
+        for i in range(first, last + 1):
+            if not rows[j, i] > limit:
+                continue
+            begin = max(i - HALF_WINDOW, first)
+            end = begin + width - 1
+            if end > last:
+                end = last
+                begin = max(end - width + 1, 0)
+            n = end - begin + 1
+            work[:n] = rows[j, begin : end + 1]
+            ordered = np.sort(work[:n])
+            middle = ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2.0
+            rows[j, i] = np.float64(np.float32(middle))
+
+
+def _replace_hot_values(virtual, first, last, clip):
+    """Replace the hot values of the virtual overscan (rows of whole lines, float64), in place."""
+    values = virtual[:, first : last + 1].ravel()
+    centre = np.median(values)
+    deviations = np.sort(np.abs(values - centre))
+    n = len(deviations)
+    spread = deviations[n // 2] if n % 2 else (deviations[n // 2 - 1] + deviations[n // 2]) / 2.0
+    kept = deviations[: np.searchsorted(deviations, SCATTER_CLIP * spread, side="right")]
+    sigma = math.sqrt(sequential_sum(kept * kept) / len(kept)) if len(kept) else 0.0
+    _replace_above(virtual, centre + float(np.float32(clip)) * sigma, first, last)
+
+
+def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+    r"""Unweighted straight line through points, with sums taken in order.
+
+    .. math:: a = \frac{\sum x v - \bar x \bar v n}{\sum x^2 - (\sum x)^2 / n}, \quad b = \bar v - a \bar x
+
+    Parameters
+    ----------
+    x, values : numpy.ndarray
+        float64 arrays of equal length.
+
+    Returns
+    -------
+    tuple of float or None
+        Slope *a* and value at 0 *b*; None where the points do not determine a line.
+    """
+    n = len(x)
+    if n < 1:
+        return None
+    sum_x, sum_v = sequential_sum(x), sequential_sum(values)
+    sum_xv, sum_xx = sequential_sum(x * values), sequential_sum(x * x)
+    determinant = sum_xx - sum_x * sum_x / n
+    if determinant == 0:
+        return None
+    mean_x, mean_v = sum_x / n, sum_v / n
+    slope = (sum_xv - mean_x * mean_v * n) / determinant
+    return slope, mean_v - slope * mean_x
+
+
+def fit_bias_level(frame, flags, geometry: Overscan, sdqflags: int, ccdbias: float, blev_clip: float) -> BiasLevel:
+    """Bias level of a frame from its overscan.
+
+    Parameters
+    ----------
+    frame : array_like
+        Raw frame (DN), float32 or uint16, anything that gives an array for ``frame[rows, columns]``.
+    flags : array_like or None
+        Data quality (int16) of the same shape, likewise; None where no pixel is flagged.
+    geometry : Overscan
+        Overscan of the frame.
+    sdqflags : int
+        Pixels with any of these flags are left out (keyword SDQFLAGS).
+    ccdbias : float
+        Level (DN) where the overscan has no good pixel (CCDTAB column CCDBIAS).
+    blev_clip : float
+        Values of the virtual overscan higher than this many sigma are replaced (CCDTAB column BLEV_CLIP).
+
+    Returns
+    -------
+    BiasLevel
+        Level by line, drift by column and their mean.
+
+    Notes
+    -----
+    Hot columns that run through the virtual overscan pull the drift where they stay below the clip.
+    """
+    rows, columns = geometry.trim(frame.shape)
+    ny, nx = rows.stop - rows.start, columns.stop - columns.start
+    section = slice(geometry.section[0], geometry.section[1] + 1)
+    levels, counts = masked_medians(
+        frame[rows, section].astype(np.float64), _good(flags, rows, section, (ny, section.stop - section.start), sdqflags)
+    )
+    middle = ny // 2
+    lines = np.arange(ny, dtype=np.float64) - middle
+    fit = fit_line(lines[counts > 0], levels[counts > 0])
+    slope, intercept = fit if fit is not None else (0.0, float(np.float32(ccdbias)))
+    level = lines * slope + intercept
+
+    zero = sum(geometry.section) / 2 - geometry.left
+    drift_slope = _fit_drift(frame, flags, geometry, sdqflags, blev_clip) if geometry.has_drift else 0.0
+    drift = (np.arange(nx, dtype=np.float64) - zero) * drift_slope
+    mean = np.float32(sequential_sum(level + drift[nx // 2]) / ny)
+    return BiasLevel(level, drift, mean, fit is not None, geometry.has_drift)
+
+
+def _good(flags, rows, columns, shape, sdqflags):
+    if flags is None:
+        return np.ones(shape, dtype=np.bool_)
+    return (flags[rows, columns] & np.int16(sdqflags)) == 0
+
+
+def _fit_drift(frame, flags, geometry, sdqflags, blev_clip):
+    first, last = geometry.virtual_x
+    rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
+    virtual = frame[rows, :].astype(np.float64)
+    _replace_hot_values(virtual, first, last, blev_clip)
+    columns = slice(first, last + 1)
+    good = _good(flags, rows, columns, (virtual.shape[0], last - first + 1), sdqflags)
+    medians, counts = masked_medians(np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T))
+    x = np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2
+    fit = fit_line(x[counts > 0], medians[counts > 0])
+    return fit[0] if fit is not None else 0.0
+
+
+@njit(nogil=True, cache=True)
+def subtract_bias_level(pixels, level, drift):
+    """Subtract a bias level from lines of a frame: two subtractions in double, then one rounding.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Lines of the illuminated area (DN), float32 or uint16.
+    level : numpy.ndarray
+        Level of each of these lines (DN), float64.
+    drift : numpy.ndarray
+        Drift at each of these columns (DN), float64.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 array of the same shape (DN).
+    """
+    out = np.empty(pixels.shape, dtype=np.float32)
+    for j in range(pixels.shape[0]):
+        for i in range(pixels.shape[1]):
+            out[j, i] = np.float32((np.float64(pixels[j, i]) - level[j]) - drift[i])
+    return out

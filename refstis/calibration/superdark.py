@@ -1,0 +1,115 @@
+"""Superdarks: rates, hot pixels, and the week's hot pixels on the month's baseline.
+
+The limits are those of refstis 0.8. Each is a parameter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refstis.calibration.reference_image import ReferenceImage
+from refstis.calibration.robust import clip, median_filter_zero_padded
+from refstis.calibration.superbias import HOT_PIXEL
+
+__all__ = ["combine_superdark", "flag_hot_dark", "normalize_dark"]
+
+
+def normalize_dark(dark: ReferenceImage, exptime: float, gain: float) -> ReferenceImage:
+    r"""Dark rate of a combined dark: :math:`S\,g / t`.
+
+    Parameters
+    ----------
+    dark : ReferenceImage
+        Sum of darks (DN).
+    exptime : float
+        Total exposure time TEXPTIME (s).
+    gain : float
+        Calibrated gain ATODGAIN (e-/DN).
+
+    Returns
+    -------
+    ReferenceImage
+        Rate and uncertainty (e-/s).
+    """
+    divisor = np.float32(exptime / gain)
+    return ReferenceImage(dark.sci / divisor, dark.err / abs(divisor), dark.dq)
+
+
+def flag_hot_dark(
+    sci: np.ndarray,
+    dq: np.ndarray,
+    rate: float = 0.1,
+    sigma: float = 5.0,
+    excess_clip: tuple[float, int] = (5.0, 50),
+    rate_clip: tuple[float, int] = (3.0, 40),
+) -> np.ndarray:
+    """Flag the hot pixels of a baseline dark.
+
+    Parameters
+    ----------
+    sci : numpy.ndarray
+        Dark rate (e-/s), float32.
+    dq : numpy.ndarray
+        Its flags, int16.
+    rate : float
+        Least rate above the clipped mean (e-/s).
+    sigma : float
+        Least significance, in clipped standard deviations.
+    excess_clip, rate_clip : tuple
+        Clips (sigma, iterations) of the two tests that are taken one after the other.
+
+    Returns
+    -------
+    numpy.ndarray
+        Flags, int16: a hot pixel's other flags are replaced by 16, as refstis has always done.
+    """
+    first = clip(sci, *excess_clip)
+    excess = np.where(sci >= first.mean + sigma * first.std, sci - first.mean, 0)
+    second = clip(sci, *rate_clip)
+    hot = (excess >= rate) | ((sci > second.median + sigma * second.std) & (sci > second.mean + rate))
+    return np.where(hot, np.int16(HOT_PIXEL), dq)
+
+
+def combine_superdark(
+    week: ReferenceImage,
+    base: ReferenceImage,
+    sigma: float = 5.0,
+    kernel: tuple[int, int] = (5, 5),
+    clip_sigma: float = 5.0,
+    iterations: int = 40,
+) -> ReferenceImage:
+    """Baseline dark with the hot pixels of one week.
+
+    Parameters
+    ----------
+    week, base : ReferenceImage
+        The week's dark rate and the month's baseline (e-/s).
+    sigma : float
+        A pixel is hot from this many clipped standard deviations of the week above its median.
+    kernel : tuple of int
+        Rows and columns of the running median that annealed pixels are replaced from; zero-padded at the edges.
+    clip_sigma, iterations : float, int
+        Clip of the statistics.
+
+    Returns
+    -------
+    ReferenceImage
+        The baseline, with pixels that are hot in it replaced by its running median, plus the week's excess over the
+        baseline's median in pixels that are hot in the week; the week's uncertainty where that excess is not 0, else the
+        baseline's; the week's flags, replaced by 16 where the excess exceeds the limit.
+
+    Notes
+    -----
+    The local background is counted twice in hot pixels, and the limit of the flags is compared with the excess: both are
+    kept, for continuity with the superdarks delivered since 1999.
+    """
+    statistics = clip(week.sci, clip_sigma, iterations)
+    limit = statistics.median + sigma * statistics.std
+    only_hot = np.where(week.sci >= limit, week.sci - clip(base.sci, clip_sigma, iterations).median, np.float32(0))
+    smooth = median_filter_zero_padded(base.sci, kernel)
+    only_dark = np.where(base.sci >= limit, smooth, base.sci)
+    return ReferenceImage(
+        (only_dark + only_hot).astype(np.float32),
+        np.where(only_hot == 0, base.err, week.err),
+        np.where(only_hot >= limit, np.int16(HOT_PIXEL), week.dq),
+    )

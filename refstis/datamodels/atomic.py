@@ -1,0 +1,69 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from refstis.errors import OutputError
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(
+    path: str | os.PathLike, mode: str = "wb", overwrite: bool = True, inputs: Iterable[os.PathLike] = ()
+) -> Iterator[IO]:
+    """Write a file under a temporary name in its folder, and rename it when it is complete and on disk.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Final name.
+    mode : str
+        "wb" for bytes or "w" for text (UTF-8).
+    overwrite : bool
+        Whether an existing file may be replaced.
+    inputs : iterable of os.PathLike
+        Files that must not be replaced in any case.
+
+    Yields
+    ------
+    file object
+        Where to write to.
+
+    Raises
+    ------
+    OutputError
+        Where the file must not be replaced or cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        if not overwrite:
+            raise OutputError(f"{path}: exists already. Choose another name or remove it.")
+        if any(Path(i).exists() and path.samefile(i) for i in inputs):
+            raise OutputError(f"{path}: is an input and would be overwritten. Choose another name for the output.")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a new file of this process and thread, with the rights of any new file
+        temporary = path.parent / f".{path.name[:80]}.{os.getpid()}.{secrets.token_hex(4)}.part"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Check the folder, its rights and the free space."
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)

@@ -1,0 +1,561 @@
+"""Exposures: a primary header and image sets of science, error and data quality images."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from refstis.calibration.geometry import PixelGrid
+from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.keywords import Keywords
+from refstis.datamodels.pixels import Pixels
+from refstis.errors import InputError
+
+__all__ = ["Exposure", "Imset", "InputRecord"]
+
+EXTENSIONS_PER_IMSET = 3
+# Keywords that describe how pixels are stored: they are made anew for what is written (CALSTIS's own list).
+STORAGE_KEYWORDS = (
+    "BITPIX", "BSCALE", "BZERO", "DATAMAX", "DATAMIN", "DATATYPE", "DATE", "EXTEND", "GCOUNT", "GROUPS", "NAXIS",
+    "NAXIS1", "NAXIS2", "ORIGIN", "PCOUNT", "PSIZE", "SIMPLE", "XTENSION",
+)  # fmt: skip
+STEP_SWITCHES = (
+    "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Imset:
+    """One image set: the pixels of one readout, or of a combination.
+
+    Parameters
+    ----------
+    sci, err : Pixels
+        Values and uncertainties, float32; a raw frame is uint16.
+    dq : Pixels
+        Data quality flags, int16.
+    sci_header, err_header, dq_header : Keywords
+        The headers of the three extensions.
+    """
+
+    sci: Pixels
+    err: Pixels
+    dq: Pixels
+    sci_header: Keywords
+    err_header: Keywords
+    dq_header: Keywords
+
+    @property
+    def exptime(self) -> float:
+        """Exposure time (s)."""
+        return float(self.sci_header["EXPTIME"])
+
+    @property
+    def housing_temperature(self) -> float | None:
+        """CCD housing temperature OCCDHTAV (deg C); None where it is missing."""
+        value = self.sci_header.get("OCCDHTAV")
+        return None if value is None else float(value)
+
+    @property
+    def sdqflags(self) -> int:
+        """Bits that count as serious (SDQFLAGS), as signed 16-bit number."""
+        return int(np.int32(self.sci_header.get("SDQFLAGS", 32767)).astype(np.int16))
+
+    @property
+    def good(self) -> bool:
+        """False where calibration marked the imset as bad (IMSET_OK)."""
+        return bool(self.sci_header.get("IMSET_OK", True))
+
+    @property
+    def grid(self) -> PixelGrid:
+        """How the pixels lie on the CCD (LTM and LTV)."""
+        header = self.sci_header
+        return PixelGrid(
+            (float(header.get("LTM1_1", 1.0)), float(header.get("LTM2_2", 1.0))),
+            (float(header.get("LTV1", 0.0)), float(header.get("LTV2", 0.0))),
+        )
+
+    def with_pixels(self, sci: Pixels | None = None, err: Pixels | None = None, dq: Pixels | None = None) -> Imset:
+        """The same imset with other pixels.
+
+        Parameters
+        ----------
+        sci, err, dq : Pixels, optional
+            New images; those not given stay.
+
+        Returns
+        -------
+        Imset
+            A new object.
+        """
+        return replace(self, sci=sci or self.sci, err=err or self.err, dq=dq or self.dq)
+
+    def with_keywords(self, sci: Mapping[str, Any], err: Mapping[str, Any] = {}, dq: Mapping[str, Any] = {}) -> Imset:  # noqa: B006
+        """The same imset with other keywords.
+
+        Parameters
+        ----------
+        sci, err, dq : mapping
+            Changes to the headers of the three extensions.
+
+        Returns
+        -------
+        Imset
+            A new object.
+        """
+        return replace(
+            self,
+            sci_header=self.sci_header.changed(sci),
+            err_header=self.err_header.changed(err) if err else self.err_header,
+            dq_header=self.dq_header.changed(dq) if dq else self.dq_header,
+        )
+
+    @classmethod
+    def of_arrays(cls, sci: np.ndarray, err: np.ndarray, dq: np.ndarray, like: Imset) -> Imset:
+        """An imset of arrays with the headers of another.
+
+        Parameters
+        ----------
+        sci, err, dq : numpy.ndarray
+            Values and uncertainties (float32) and flags (int16).
+        like : Imset
+            Where the headers come from.
+
+        Returns
+        -------
+        Imset
+            A new object.
+        """
+        return like.with_pixels(Pixels.of(sci), Pixels.of(err), Pixels.of(dq))
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What a product's header tells of one input file.
+
+    Parameters
+    ----------
+    name : str
+        File name without folder.
+    path : pathlib.Path or None
+        Where it lies.
+    imsets : int
+        Number of image sets used.
+    begin, end : float
+        TEXPSTRT and TEXPEND (MJD).
+    proposal : int
+        PROPOSID.
+    title : str
+        Title of the proposal (PROPTTL1).
+    """
+
+    name: str
+    path: Path | None
+    imsets: int
+    begin: float
+    end: float
+    proposal: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One FITS file of image sets: a data model in stpipe's sense.
+
+    An exposure is never changed: what calibrates it makes a new one that shares what stayed the same.
+
+    Parameters
+    ----------
+    primary : Keywords
+        Primary header.
+    imsets : tuple of Imset
+        Image sets in the order of EXTVER.
+    path : pathlib.Path or None
+        File that it was read from.
+    inputs : tuple of InputRecord
+        Files that it was made of.
+    procedure : tuple of str
+        What was done to it in this run, one sentence or more for each stage.
+    input_dq : tuple of Pixels
+        After cosmic-ray rejection with CRMASK: the new flags of each image set that went in.
+    """
+
+    primary: Keywords
+    imsets: tuple[Imset, ...]
+    path: Path | None = None
+    inputs: tuple[InputRecord, ...] = ()
+    procedure: tuple[str, ...] = ()
+    input_dq: tuple[Pixels, ...] = ()
+
+    crds_observatory = "hst"
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Exposure:
+        """Read the headers of a file; pixels follow when somebody asks for them.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A FITS file with image sets; plain, gzipped or tile-compressed.
+
+        Returns
+        -------
+        Exposure
+            The exposure.
+
+        Raises
+        ------
+        InputError
+            Where the file is missing, cut short or not made of image sets.
+        """
+        path = Path(path)
+        primary, hdus = _read_headers(path)
+        count, rest = divmod(int(primary.get("NEXTEND", len(hdus))), EXTENSIONS_PER_IMSET)
+        if count < 1 or rest:
+            raise InputError(
+                f"{path}: NEXTEND is {primary.get('NEXTEND')}; an exposure has three extensions (SCI, ERR, DQ) for "
+                "each image set. Check that this is a STIS image file (raw, flt, crj or a reference image)."
+            )
+        imsets = tuple(_imset(path, hdus, version) for version in range(1, count + 1))
+        return cls(primary, imsets, path.absolute()).recorded()
+
+    def recorded(self) -> Exposure:
+        """The same exposure with itself as its only input.
+
+        Returns
+        -------
+        Exposure
+            A new object whose record holds the file's name, dates and proposal.
+        """
+        header = self.primary
+        record = InputRecord(
+            name=self.name,
+            path=self.path,
+            imsets=len(self.imsets),
+            begin=float(header.get("TEXPSTRT", 0.0) or 0.0),
+            end=float(header.get("TEXPEND", 0.0) or 0.0),
+            proposal=int(header.get("PROPOSID", 0) or 0),
+            title=str(header.get("PROPTTL1", "")),
+        )
+        return replace(self, inputs=(record,))
+
+    @property
+    def name(self) -> str:
+        """File name without folder, for messages and headers."""
+        return self.path.name if self.path else str(self.primary.get("FILENAME", "exposure"))
+
+    @property
+    def meta(self) -> SimpleNamespace:
+        """What stpipe asks of a data model: file name and state of the steps."""
+        return SimpleNamespace(
+            filename=str(self.path or self.name),
+            cal_step=SimpleNamespace(**{key.lower(): self.switch(key) for key in STEP_SWITCHES}),
+        )
+
+    def get_crds_parameters(self) -> dict[str, Any]:
+        """Values that CRDS selects reference files by.
+
+        Returns
+        -------
+        dict
+            Keywords of the primary header and of the first image set's science header.
+        """
+        header = {key: self.imsets[0].sci_header.get(key) for key in ("DATE-OBS", "TIME-OBS")}
+        header.update({key: self.primary.get(key) for key in self.primary if key not in ("", "HISTORY", "COMMENT")})
+        return {key: value for key, value in header.items() if value is not None}
+
+    def switch(self, name: str) -> str:
+        """State of a calibration switch.
+
+        Parameters
+        ----------
+        name : str
+            Keyword, such as BLEVCORR.
+
+        Returns
+        -------
+        str
+            In upper case; OMIT where the keyword is missing.
+        """
+        return str(self.primary.get(name, "OMIT")).strip().upper() or "OMIT"
+
+    def done(self, name: str) -> bool:
+        """Whether a calibration switch says COMPLETE.
+
+        Parameters
+        ----------
+        name : str
+            Keyword, such as BLEVCORR.
+
+        Returns
+        -------
+        bool
+            True for COMPLETE.
+        """
+        return self.switch(name) == "COMPLETE"
+
+    @property
+    def start_mjd(self) -> float:
+        """Start of the exposure TEXPSTRT (MJD)."""
+        return float(self.primary["TEXPSTRT"])
+
+    @property
+    def ncombine(self) -> int:
+        """Number of frames in the first image set (NCOMBINE, at least 1)."""
+        return max(int(self.imsets[0].sci_header.get("NCOMBINE", self.primary.get("NCOMBINE", 1))), 1)
+
+    def changed(
+        self,
+        changes: Mapping[str, Any] | None = None,
+        imsets: Iterable[Imset] | None = None,
+        procedure: str | None = None,
+        history: Iterable[str] = (),
+    ) -> Exposure:
+        """The same exposure with other keywords or image sets.
+
+        Parameters
+        ----------
+        changes : mapping, optional
+            Changes to the primary header.
+        imsets : iterable of Imset, optional
+            New image sets.
+        procedure : str, optional
+            What was done.
+        history : iterable of str
+            Lines of HISTORY to add.
+
+        Returns
+        -------
+        Exposure
+            A new object.
+        """
+        return replace(
+            self,
+            primary=self.primary.changed(changes or {}, history),
+            imsets=self.imsets if imsets is None else tuple(imsets),
+            procedure=self.procedure if procedure is None else (*self.procedure, procedure),
+        )
+
+    def map_imsets(self, function: Callable[[Imset], Imset]) -> Exposure:
+        """The same exposure with a function applied to each image set.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an Imset and returns one.
+
+        Returns
+        -------
+        Exposure
+            A new object.
+        """
+        return self.changed(imsets=[function(imset) for imset in self.imsets])
+
+    def save(self, path, dir_path=None, overwrite: bool = True) -> str:
+        """Write the exposure; the file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str, os.PathLike or callable
+            Where to; a callable takes the present file name and returns it.
+        dir_path : str, optional
+            Folder that replaces the one of the path.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        str
+            Where it was written.
+
+        Raises
+        ------
+        OutputError
+            Where the file exists and must not be replaced, is an input of the exposure, or cannot be written.
+        """
+        target = Path(path(self.meta.filename) if callable(path) else path)
+        if dir_path is not None:
+            target = Path(dir_path) / target.name
+        with atomic_write(target, overwrite=overwrite, inputs=[i.path for i in self.inputs if i.path]) as stream:
+            self.to_hdus(target.name).writeto(stream)
+        return str(target)
+
+    def to_hdus(self, filename: str) -> fits.HDUList:
+        """The exposure as FITS, with null HDUs for constant errors and flags.
+
+        Parameters
+        ----------
+        filename : str
+            Name for the keyword FILENAME.
+
+        Returns
+        -------
+        astropy.io.fits.HDUList
+            Primary HDU and three extensions for each image set.
+        """
+        header = _without_storage(self.primary.changed({"FILENAME": filename, "NEXTEND": 3 * len(self.imsets)}))
+        header.insert(0, ("ORIGIN", "refstis", "FITS file originator"))
+        hdus = fits.HDUList([fits.PrimaryHDU(header=header)])
+        for version, imset in enumerate(self.imsets, start=1):
+            hdus.append(_image_hdu("SCI", version, imset.sci, imset.sci_header, may_be_null=False))
+            hdus.append(_image_hdu("ERR", version, imset.err, imset.err_header))
+            hdus.append(_image_hdu("DQ", version, imset.dq, imset.dq_header))
+        return hdus
+
+
+def _without_storage(keywords):
+    return keywords.changed(dict.fromkeys(STORAGE_KEYWORDS)).header()
+
+
+def _image_hdu(name, version, pixels, keywords, may_be_null=True):
+    changes = dict.fromkeys(("NPIX1", "NPIX2", "PIXVALUE"))
+    data = None
+    constant = pixels.constant if may_be_null else None
+    if constant is None:
+        data = pixels[:]
+        if may_be_null and data.size and (data == data.flat[0]).all():
+            constant = data.flat[0].item()
+    if constant is not None:
+        data = None
+        value = int(constant) if pixels.dtype.kind == "i" else float(constant)
+        changes = {
+            "NPIX1": (pixels.shape[1], "length of constant array axis 1"),
+            "NPIX2": (pixels.shape[0], "length of constant array axis 2"),
+            "PIXVALUE": (value, "values of pixels in constant array"),
+        }
+    header = _without_storage(keywords.changed(changes))
+    header["EXTNAME"], header["EXTVER"] = name, version
+    return fits.ImageHDU(data=data, header=header, name=name, ver=version)
+
+
+class _Stored:
+    """Pixels of one image HDU, read once when they are first asked for."""
+
+    def __init__(self, path, index, header, data_begin):
+        self.path, self.index, self.header, self.data_begin = path, index, header, data_begin
+        self.lock = threading.Lock()
+        self.array = None
+
+    def __call__(self, rows, columns):
+        with self.lock:
+            if self.array is None:
+                self.array = self.read()
+        return self.array[rows, columns]
+
+    def read(self):
+        bitpix, shape = self.header["BITPIX"], (self.header["NAXIS2"], self.header["NAXIS1"])
+        dtype = np.dtype(f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(self.data_begin)
+                buffer = stream.read(shape[0] * shape[1] * dtype.itemsize)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read any more ({error}). Check the file and run again.") from error
+        if len(buffer) != shape[0] * shape[1] * dtype.itemsize:
+            raise InputError(
+                f"{self.path}: the pixels of extension {self.index} end after {len(buffer)} bytes; the file was cut "
+                "short while it was in use. Copy it again and run again."
+            )
+        return _decode(np.frombuffer(buffer, dtype=dtype).reshape(shape), self.header, self.path)
+
+
+def _pixel_dtype(header):
+    """Type that the pixels of an image HDU have in memory, by EXTNAME and storage."""
+    if header.get("EXTNAME", "").strip() == "DQ":
+        return np.dtype(np.int16)
+    raw = header["BITPIX"] == 16 and header.get("BZERO", 0) == 32768 and header.get("BSCALE", 1) == 1
+    return np.dtype(np.uint16 if raw else np.float32)
+
+
+def _decode(stored, header, path):
+    dtype = _pixel_dtype(header)
+    zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
+    values = stored.astype(stored.dtype.newbyteorder("="))
+    if dtype == np.uint16:
+        # adding 32768 to a signed integer flips its first bit
+        return values.view(np.uint16) ^ np.uint16(0x8000)
+    if (zero, scale) != (0, 1):
+        values = values * float(scale) + float(zero)
+    if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
+        raise InputError(
+            f"{path}: data quality flags from {values.min()} to {values.max()}; flags are 16-bit numbers with sign. "
+            "Repair the DQ extension or leave the exposure out."
+        )
+    return values.astype(dtype, copy=False)
+
+
+def _read_headers(path):
+    """Primary header and the (header, pixels) of every image extension."""
+    try:
+        with fits.open(path, memmap=False, do_not_scale_image_data=True, ignore_missing_simple=False) as hdus:
+            primary = Keywords(hdus[0].header)
+            size = _size(path)
+            images = {}
+            for index, hdu in enumerate(hdus):
+                if not hdu.is_image:
+                    continue
+                if index:
+                    images[hdu.name, hdu.ver] = (Keywords(hdu.header), _pixels(path, index, hdu, size))
+                elif hdu.header.get("NAXIS", 0):
+                    raise InputError(f"{path}: pixels in the primary HDU; STIS files have them in extensions.")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Check the name and the folder.") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, fits.VerifyError) as error:
+        raise InputError(
+            f"{path}: not a readable FITS file ({error}). Copy or retrieve it again, or leave it out."
+        ) from error
+    return primary, images
+
+
+def _size(path):
+    """Bytes of the file; None where it is gzipped, as its end shows on reading."""
+    with path.open("rb") as stream:
+        return None if stream.read(2) == b"\x1f\x8b" else path.stat().st_size
+
+
+def _pixels(path, index, hdu, size):
+    header = hdu.header
+    if header.get("NAXIS", 0) == 0:
+        shape = int(header.get("NPIX2", 1)), int(header.get("NPIX1", 0))
+        return Pixels.filled(shape, _null_dtype(hdu.name), header.get("PIXVALUE", 0))
+    if header["NAXIS"] != 2:
+        raise InputError(f"{path}: extension {index} has {header['NAXIS']} axes; an image has 2.")
+    if isinstance(hdu, fits.CompImageHDU) or size is None:
+        return Pixels.of(_decode(hdu.data, header, path))
+    info = hdu.fileinfo()
+    needed = info["datLoc"] + abs(header["BITPIX"]) // 8 * header["NAXIS1"] * header["NAXIS2"]
+    if needed > size:
+        raise InputError(
+            f"{path}: the file ends after {size} bytes; extension {index} ({hdu.name},{hdu.ver}) needs {needed}. "
+            "It was cut short: copy or retrieve it again, or leave it out."
+        )
+    shape = header["NAXIS2"], header["NAXIS1"]
+    return Pixels(shape, _pixel_dtype(header), _Stored(path, index, header, info["datLoc"]))
+
+
+def _null_dtype(name):
+    return np.int16 if name == "DQ" else np.float32
+
+
+def _imset(path, hdus, version):
+    parts = []
+    for name in ("SCI", "ERR", "DQ"):
+        if (name, version) not in hdus:
+            raise InputError(
+                f"{path}: extension {name},{version} is missing; each image set has SCI, ERR and DQ. "
+                "Copy or retrieve the file again, or leave it out."
+            )
+        parts.append(hdus[name, version])
+    shapes = {pixels.shape for _, pixels in parts}
+    if len(shapes) > 1:
+        raise InputError(f"{path}: SCI, ERR and DQ of image set {version} have different sizes {sorted(shapes)}.")
+    (sci_header, sci), (err_header, err), (dq_header, dq) = parts
+    return Imset(sci, err, dq, sci_header, err_header, dq_header)

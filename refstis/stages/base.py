@@ -1,0 +1,175 @@
+"""What every refstis Step and Pipeline has in common, and how stpipe is kept to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from stpipe import Step
+
+from refstis.datamodels.exposure import Exposure
+from refstis.datamodels.references import Reference, find_reference
+
+__all__ = ["RefstisStep"]
+
+logger = logging.getLogger(__name__)
+
+
+class RefstisStep(Step):
+    """Base of the stages: offline by default, never changes its input, one rule for output names."""
+
+    spec = """
+    output_ext = string(default='.fits')   # Extension of output files
+    crds       = boolean(default=False)    # Ask CRDS for reference files that are not at hand
+    """
+
+    # HST has no parameter reference files, and CRDS ends the process where it finds neither server nor cache
+    prefetch_references = False
+    reference_file_types: ClassVar = []
+    _log_records_formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+
+    @staticmethod
+    def get_stpipe_loggers():
+        """Names of the loggers that stpipe configures.
+
+        Returns
+        -------
+        tuple of str
+            Ours, stpipe's, and Python's warnings.
+        """
+        return ("refstis", "stpipe", "py.warnings")
+
+    @classmethod
+    def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003 - stpipe's signature
+        """Parameters from CRDS: none, as CRDS holds none for HST.
+
+        Parameters
+        ----------
+        dataset : object
+            Not looked at.
+        disable : bool, optional
+            Not looked at.
+        crds_observatory : str, optional
+            Not looked at.
+
+        Returns
+        -------
+        configobj.ConfigObj
+            The empty configuration.
+        """
+        return cls._empty_config()
+
+    @classmethod
+    def _get_crds_parameters(cls, dataset):  # noqa: ARG003 - stpipe's signature
+        return {}, Exposure.crds_observatory
+
+    @classmethod
+    def _datamodels_open(cls, init, **kwargs):  # noqa: ARG003 - stpipe's signature
+        return init if isinstance(init, Exposure) else Exposure.open(init)
+
+    def open(self, source: str | os.PathLike | Exposure) -> Exposure:
+        """Open an exposure.
+
+        Parameters
+        ----------
+        source : str, os.PathLike or Exposure
+            A file, or an exposure that is open already.
+
+        Returns
+        -------
+        Exposure
+            The exposure.
+        """
+        return self.open_model(os.fspath(source) if isinstance(source, os.PathLike) else source)
+
+    def reference(self, exposure: Exposure, kind: str) -> Reference:
+        """Find a reference file, say where it came from and remember it.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            The exposure that is calibrated.
+        kind : str
+            Keyword of the reference in lower case, such as "ccdtab".
+
+        Returns
+        -------
+        Reference
+            The file.
+        """
+        override = getattr(self, f"override_{kind}", None)
+        associated = getattr(self, "associated", {}).get(kind)
+        reference = find_reference(kind, exposure, override, associated, crds=self.crds)
+        if reference not in self.root.references_used:
+            self.root.references_used.append(reference)
+            if reference.warning:
+                logger.warning("%s: %s", exposure.name, reference.warning)
+            else:
+                logger.info("%s: %s is %s (%s).", exposure.name, kind.upper(), reference.name, reference.how)
+        return reference
+
+    @property
+    def root(self) -> RefstisStep:
+        """The outermost step of this run: it collects what its stages used."""
+        return self if self.parent is None else self.parent.root
+
+    @property
+    def references_used(self) -> list[Reference]:
+        """Reference files that this run used so far."""
+        if not hasattr(self, "_references"):
+            self._references: list[Reference] = []
+        return self._references
+
+    def get_pars(self, full_spec=True):
+        """Parameters of the step, overrides of reference files included.
+
+        Parameters
+        ----------
+        full_spec : bool
+            Whether to include those of the base classes.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
+        overrides = {f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types}
+        return {**super().get_pars(full_spec=full_spec), **{k: v for k, v in overrides.items() if v is not None}}
+
+    @staticmethod
+    def remove_suffix(name):
+        """Cut the processing stage off a file name.
+
+        Parameters
+        ----------
+        name : str
+            File name without extension.
+
+        Returns
+        -------
+        tuple of str
+            The root, and the separator that stood behind it.
+        """
+        root, separator, suffix = name.rpartition("_")
+        return (root, separator) if suffix in KNOWN_SUFFIXES else (name, "_")
+
+    @staticmethod
+    def _make_output_path(step, basepath=None, ext=None, suffix=None, **components):
+        """Where the result goes: ``--output_file`` exactly; else the input's root with the stage's name."""
+        folder = Path(os.path.expandvars(step.search_attr("output_dir") or "")).expanduser()
+        exact = basepath or step.output_file
+        if exact:
+            exact = Path(exact)
+            return str(folder / exact.name if step.search_attr("output_dir") else exact)
+        root, separator = step.remove_suffix(Path(step.default_output_file()).name.removesuffix(".gz").rsplit(".", 1)[0])
+        words = [root + separator + (suffix or step.suffix or step.name), *(str(v) for v in components.values() if v is not None)]
+        return str(folder / ("_".join(words) + (ext or step.output_ext)))
+
+
+KNOWN_SUFFIXES = frozenset(
+    ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
+     "normalize", "statflag", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias", "add_hot_columns",
+     "flag_hot_dark", "superdark", "reference_header", "refaver"]
+)  # fmt: skip

@@ -1,0 +1,135 @@
+"""Stage blevcorr: bias level from the overscan, trimming and initial uncertainties."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+import numpy as np
+
+from refstis.calibration.blevcorr import fit_bias_level, subtract_bias_level
+from refstis.calibration.geometry import overscan_geometry
+from refstis.calibration.noise import pixel_uncertainty
+from refstis.datamodels.exposure import Exposure, Imset
+from refstis.datamodels.keywords import header_double, header_float
+from refstis.datamodels.pixels import Pixels
+from refstis.errors import InputError
+from refstis.stages.base import RefstisStep
+from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
+
+__all__ = ["BlevCorrStep"]
+
+logger = logging.getLogger(__name__)
+
+
+class BlevCorrStep(RefstisStep):
+    """Subtract the bias level that the overscan shows, cut the overscan off and initialize the uncertainties."""
+
+    class_alias = "blevcorr"
+    reference_file_types: ClassVar = ["ccdtab"]
+
+    def process(self, exposure):
+        """Subtract the bias level from an exposure.
+
+        Parameters
+        ----------
+        exposure : str, os.PathLike or Exposure
+            A raw exposure. Where BLEVCORR is COMPLETE only uncertainties that are all 0 are initialized.
+
+        Returns
+        -------
+        Exposure
+            Trimmed (DN), with BLEVCORR COMPLETE and MEANBLEV.
+
+        Raises
+        ------
+        InputError
+            Where amplifier or binning are none of the CCD's.
+        """
+        exposure = self.open(exposure)
+        ccd = ccd_parameters(self, exposure)
+        done = with_ccd_keywords(exposure, ccd)
+        if exposure.done("BLEVCORR"):
+            logger.info("%s: BLEVCORR is COMPLETE already.", exposure.name)
+            return done.map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
+
+        sources = []
+
+        def subtract(imset: Imset) -> Imset:
+            if not imset.good:
+                return imset
+            trimmed, source = _subtract(exposure, imset, ccd)
+            sources.append(source)
+            return _with_uncertainty(trimmed, ccd, 0.0)
+
+        done = done.map_imsets(subtract)
+        source = sources[0] if sources else "no image set is good"
+        return done.changed(
+            {"BLEVCORR": "COMPLETE"},
+            procedure=f"The bias level was subtracted from every frame ({source}) and the overscan cut off.",
+            history=[f"BLEVCORR complete: {source}"],
+        )
+
+
+def _subtract(exposure, imset, ccd):
+    """Trimmed imset without its bias level, and where the level came from."""
+    try:
+        geometry = overscan_geometry(str(exposure.primary.get("CCDAMP", "")).strip()[:1].upper(), imset.sci.shape, imset.grid.bins)
+    except ValueError as error:
+        raise InputError(f"{exposure.name}: {error}. Repair the header or leave the exposure out.") from None
+    raw = imset.sci
+    if geometry is None:
+        level = np.full(raw.shape[0], float(np.float32(ccd.bias)))
+        drift = np.zeros(raw.shape[1])
+        sci = Pixels(raw.shape, np.float32, lambda rows, columns: subtract_bias_level(raw[rows, columns], level[rows], drift[columns]))
+        whole = imset.with_pixels(sci=sci).with_keywords({"MEANBLEV": header_float(ccd.bias)})
+        return whole, f"CCDBIAS {ccd.bias:g} DN, as the frame has no overscan"
+
+    flags = None if imset.dq.constant == 0 else imset.dq
+    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip)
+    rows, columns = geometry.trim(raw.shape)
+    bottom, left = rows.start, columns.start
+    shape = rows.stop - bottom, columns.stop - left
+
+    def produce(y, x):
+        lines = raw[bottom + y.start : bottom + y.stop, left + x.start : left + x.stop]
+        return subtract_bias_level(lines, fit.level[y], fit.drift[x])
+
+    trimmed = imset.with_pixels(
+        sci=Pixels(shape, np.float32, produce),
+        err=_window(imset.err, bottom, left, shape),
+        dq=_window(imset.dq, bottom, left, shape),
+    )
+    wcs = _trimmed_wcs(imset, left, bottom)
+    trimmed = trimmed.with_keywords({**wcs, "MEANBLEV": header_float(fit.mean)}, wcs, wcs)
+    source = "from the overscan" if fit.from_overscan else f"CCDBIAS {ccd.bias:g} DN, as no overscan pixel is good"
+    return trimmed, source + (" with drift along the lines" if fit.has_drift else " without drift")
+
+
+def _window(pixels, bottom, left, shape):
+    if pixels.constant is not None:
+        return Pixels.filled(shape, pixels.dtype, pixels.constant)
+    ny, nx = shape
+    return Pixels.of(pixels[bottom : bottom + ny, left : left + nx])
+
+
+def _trimmed_wcs(imset, left, bottom):
+    """Coordinate keywords after the margins were cut off."""
+    header = imset.sci_header
+    offsets = {"CRPIX1": left, "CRPIX2": bottom, "LTV1": left, "LTV2": bottom}
+    changes = {key: header_double(float(header.get(key, 0.0)) - offset) for key, offset in offsets.items()}
+    identity = {"CD1_1": 1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0, "LTM1_1": 1.0, "LTM2_2": 1.0}
+    return {**changes, **{key: header_double(float(header.get(key, default))) for key, default in identity.items()}}
+
+
+def _with_uncertainty(imset, ccd, bias):
+    """Imset with uncertainties from its counts, where all of them are 0."""
+    err = imset.err
+    if not imset.good or (err.constant if err.constant is not None else err[:].any()):
+        return imset
+    sci = imset.sci
+
+    def produce(rows, columns):
+        return pixel_uncertainty(np.asarray(sci[rows, columns], dtype=np.float32), ccd.gain, ccd.readnoise, bias)
+
+    return imset.with_pixels(err=Pixels(sci.shape, np.float32, produce))

@@ -1,0 +1,96 @@
+"""Stage dqicorr: data quality initialization."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+import numpy as np
+
+from refstis.calibration.dqicorr import SATURATED, aperture_mask, bad_pixel_mask, saturated_pixels
+from refstis.datamodels.exposure import Exposure, Imset
+from refstis.datamodels.pixels import Pixels
+from refstis.datamodels.tables import ReferenceTable, read_bad_pixels
+from refstis.stages.base import RefstisStep
+from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
+
+__all__ = ["DqiCorrStep"]
+
+logger = logging.getLogger(__name__)
+
+
+class DqiCorrStep(RefstisStep):
+    """Flag saturated pixels, the bad pixels of the BPIXTAB and, in science exposures, the edges of the aperture."""
+
+    class_alias = "dqicorr"
+    reference_file_types: ClassVar = ["ccdtab", "bpixtab"]
+
+    def process(self, exposure):
+        """Flag the pixels of an exposure.
+
+        Parameters
+        ----------
+        exposure : str, os.PathLike or Exposure
+            A raw exposure; one that is flagged already keeps its flags.
+
+        Returns
+        -------
+        Exposure
+            With new flags and DQICORR COMPLETE.
+        """
+        exposure = self.open(exposure)
+        ccd = ccd_parameters(self, exposure)
+        reference = self.reference(exposure, "bpixtab")
+        table = ReferenceTable.open(reference.path) if reference.path else None
+        opt_elem = str(exposure.primary.get("OPT_ELEM", "")).strip()
+        bad = read_bad_pixels(table, opt_elem) if table and not table.dummy else None
+
+        masks: dict[tuple, np.ndarray | None] = {}
+
+        def flag(imset: Imset) -> Imset:
+            if not imset.good:
+                return imset
+            key = imset.sci.shape, imset.grid
+            if key not in masks:
+                masks[key] = _table_mask(exposure, imset, bad)
+            return imset.with_pixels(dq=_flagged(imset, masks[key], ccd.saturate))
+
+        state = "SKIPPED" if table is not None and table.dummy else "COMPLETE"
+        source = "saturation only" if bad is None or not bad.runs else f"saturation and {reference.name}"
+        done = with_ccd_keywords(exposure, ccd).map_imsets(flag)
+        return done.changed(
+            {"DQICORR": state},
+            procedure=f"Data quality was initialized ({source}; raw values above {ccd.saturate:g} DN count as saturated).",
+            history=[f"DQICORR {state.lower()}: {source}; SATURATE {ccd.saturate:g} DN"],
+        )
+
+
+def _table_mask(exposure, imset, bad):
+    """Flags that do not depend on the pixels' values; None where there are none."""
+    mask = np.zeros(imset.sci.shape, dtype=np.int16)
+    if bad is not None:
+        mask |= bad_pixel_mask(bad.runs, bad.size, imset.sci.shape, imset.grid)
+    header = exposure.primary
+    if str(header.get("TARGNAME", "")).strip() not in {"BIAS", "DARK"}:
+        sci = imset.sci_header
+        cd = tuple(tuple(float(sci.get(f"CD{i}_{j}", float(i == j))) for j in (1, 2)) for i in (1, 2))
+        mask |= aperture_mask(
+            str(header.get("APER_FOV", "")),
+            imset.sci.shape,
+            imset.grid,
+            cd,
+            imaging=str(header.get("OBSTYPE", "")).strip() == "IMAGING",
+            dispaxis=int(sci.get("DISPAXIS", 1)),
+        )
+    return mask if mask.any() else None
+
+
+def _flagged(imset, mask, saturate):
+    saturated = saturated_pixels(imset.sci[:], saturate)
+    if mask is None and not len(saturated):
+        return imset.dq
+    if not len(saturated) and imset.dq.constant == 0:
+        return Pixels.of(mask)
+    flags = imset.dq[:].copy() if mask is None else imset.dq[:] | mask
+    flags.flat[saturated] |= SATURATED
+    return Pixels.of(flags)

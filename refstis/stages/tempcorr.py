@@ -1,0 +1,86 @@
+"""Stage tempcorr: Side-2 darks brought to the reference housing temperature."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP, SIDE2_BEGIN
+from refstis.calibration.tempcorr import dark_scale_factor, scale_uncertainty
+from refstis.datamodels.pixels import Pixels
+from refstis.errors import InputError
+from refstis.stages.base import RefstisStep
+from refstis.stages.darkcorr import with_engineering_temperature
+
+__all__ = ["TempCorrStep"]
+
+logger = logging.getLogger(__name__)
+
+
+class TempCorrStep(RefstisStep):
+    """Bring a Side-2 dark to the reference housing temperature."""
+
+    class_alias = "tempcorr"
+
+    spec = f"""
+    slope             = float(min=0, default={DRK_VS_T})  # Relative change of the dark rate (1/deg C)
+    reference         = float(default={REF_TEMP})  # Reference housing temperature (deg C)
+    first_mjd         = float(default={SIDE2_BEGIN})  # Darks that began up to here (MJD, Side 1) are left as they are
+    temperature_table = string(default=None)  # Engineering temperatures (_epc table) that replace OCCDHTAV
+    """
+
+    def process(self, dark):
+        """Scale a dark.
+
+        Parameters
+        ----------
+        dark : str, os.PathLike or Exposure
+            A dark without overscan and bias.
+
+        Returns
+        -------
+        Exposure
+            With values and uncertainties at the reference temperature, and TEMPCORR COMPLETE; as it was where it was taken
+            on Side 1 or is scaled already.
+
+        Raises
+        ------
+        InputError
+            Where OCCDHTAV is missing or not positive in a Side-2 dark.
+        """
+        dark = self.open(dark)
+        if dark.done("TEMPCORR"):
+            logger.info("%s: TEMPCORR is COMPLETE already.", dark.name)
+            return dark
+        if dark.start_mjd <= self.first_mjd:
+            return dark.changed(procedure="Side 1: the CCD was temperature controlled and the darks were not scaled.")
+        imsets = [self._scaled(dark, imset, version) for version, imset in enumerate(dark.imsets, start=1)]
+        law = f"1 / (1 + {self.slope:g} (OCCDHTAV - {self.reference:g} C))"
+        return dark.changed(
+            {"TEMPCORR": ("COMPLETE", "dark scaled to the reference temperature")},
+            imsets,
+            procedure=f"Every dark was scaled to a housing temperature of {self.reference:g} C by {law}.",
+            history=[f"TEMPCORR complete: multiplied by {law}"],
+        )
+
+    def _scaled(self, dark, imset, version):
+        if self.temperature_table:
+            imset = with_engineering_temperature(imset, self.temperature_table)
+        temperature = imset.housing_temperature
+        if temperature is None or not temperature > 0:
+            state = "is missing" if temperature is None else f"is {temperature:g}"
+            raise InputError(
+                f"{dark.name}: OCCDHTAV {state} in imset {version}; a Side-2 dark (MJD {dark.start_mjd:.1f}) needs the housing "
+                "temperature. Leave the exposure out of the association, or repair its header from the engineering data "
+                "(_epc)."
+            )
+        try:
+            factor = dark_scale_factor(temperature, self.slope, self.reference)
+        except ValueError as error:
+            raise InputError(f"{dark.name}: imset {version}: {error}. Check OCCDHTAV and the slope.") from None
+        sci, err = imset.sci, imset.err
+        return imset.with_pixels(
+            sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] * np.float32(factor)),
+            err=Pixels(err.shape, np.float32, lambda y, x: scale_uncertainty(err[y, x], factor)),
+        )
