@@ -16,6 +16,7 @@ from pathlib import Path
 
 from refstis.anneal.dates import isoformat, parse_date
 from refstis.datamodels import config_path
+from refstis.datamodels.atomic import atomic_write
 from refstis.errors import ConfigurationError, OutputError
 
 __all__ = ["Anneal", "AnnealTable", "Month", "append_to_file", "find_anneals", "read_table", "shipped_table"]
@@ -419,7 +420,8 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> None:
         row["end"] = "" if anneal.end is None else f"{anneal.end:.8f}"
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow([row.get(column, "") if column else "" for column in columns])
-    _write_whole(path, text + ("" if text.endswith("\n") else "\n") + line.getvalue())
+    with atomic_write(path, "w") as stream:
+        stream.write(text + ("" if text.endswith("\n") else "\n") + line.getvalue())
 
 
 def _append_to_database(path: Path, anneal: Anneal) -> None:
@@ -439,26 +441,6 @@ def _append_to_database(path: Path, anneal: Anneal) -> None:
             )
     except sqlite3.Error as error:
         raise OutputError(f"{path}: the anneal could not be added: {error}") from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    import tempfile
-
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
-        ) as handle:
-            try:
-                handle.write(text)
-                handle.flush()
-                os.fsync(handle.fileno())
-                os.chmod(handle.name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-                os.replace(handle.name, path)
-            except BaseException:
-                os.unlink(handle.name)
-                raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def find_anneals(folder: str | os.PathLike) -> list[Anneal]:

@@ -1,0 +1,584 @@
+"""Exposures as the ledger remembers them: what their headers say, and whether a month can use them."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refstis.anneal.dates import isoformat
+from refstis.anneal.headers import HeaderUnit, Headers, open_fits, read_headers
+from refstis.anneal.policy import Policy
+from refstis.errors import ConfigurationError, InputError
+
+__all__ = [
+    "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "screen_group",
+    "select", "signature_of",
+]  # fmt: skip
+
+# Header keywords that name reference files which change the pixels of a superbias or superdark.
+REFERENCE_KEYWORDS = ("CCDTAB", "BPIXTAB", "CRREJTAB")
+_SAMPLED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the file system says of a file: as long as it stays, the file need not be read again."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: str
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What is remembered of one raw file.
+
+    Attributes
+    ----------
+    path : str
+        Absolute; empty where only the ledger knows the exposure.
+    checksum : str
+        sha256 of the file's bytes.
+    rootname : str
+        ROOTNAME, else the file name up to its last underscore; lower case.
+    fault : str
+        What is wrong with the file; empty where it is sound.
+    proposal, visit, instrument, detector, target, filetype, obsmode, amplifier : str
+        PROPOSID, OBSET_ID, INSTRUME, DETECTOR, TARGNAME, FILETYPE, OBSMODE, CCDAMP.
+    gain, offset, xbin, ybin : int or None
+        CCDGAIN, CCDOFFST, BINAXIS1, BINAXIS2.
+    subarray : bool
+        SUBARRAY.
+    size : tuple of int
+        NAXIS1 and NAXIS2 of the images; (0, 0) where there is none.
+    begin, end : float or None
+        EXPSTART of the first imset and EXPEND of the last, MJD.
+    exposure_time : float or None
+        TEXPTIME, s.
+    exposure_times : tuple of float
+        EXPTIME of each imset, s.
+    imsets : int
+        Number of SCI extensions.
+    flags : tuple of str
+        What EXPFLAG and IMSET_OK say of imsets that are not as they should be.
+    made : str
+        DATE of the file: when the archive wrote it.
+    references : dict
+        Header values of the reference file keywords.
+    level, rms, saturated : float or None
+        Bias level (DN): the largest of the imsets' deviations decides in screening, so the list of imset values
+        is kept; robust rms of the image (DN); part of the image at or above 32000 DN.
+    """
+
+    path: str
+    checksum: str
+    rootname: str
+    fault: str = ""
+    proposal: str = ""
+    visit: str = ""
+    instrument: str = ""
+    detector: str = ""
+    target: str = ""
+    filetype: str = ""
+    obsmode: str = ""
+    amplifier: str = ""
+    gain: int | None = None
+    offset: int | None = None
+    xbin: int | None = None
+    ybin: int | None = None
+    subarray: bool = False
+    size: tuple[int, int] = (0, 0)
+    begin: float | None = None
+    end: float | None = None
+    exposure_time: float | None = None
+    exposure_times: tuple[float, ...] = ()
+    imsets: int = 0
+    flags: tuple[str, ...] = ()
+    made: str = ""
+    references: dict[str, str] = field(default_factory=dict)
+    level: tuple[float, ...] = ()
+    rms: tuple[float, ...] = ()
+    saturated: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """File name, or the rootname where no file is known."""
+        return os.path.basename(self.path) or self.rootname
+
+    @property
+    def order(self) -> tuple:
+        """Sort key: EXPSTART, then rootname."""
+        return (self.begin if self.begin is not None else float("inf"), self.rootname, self.path)
+
+    def side(self, policy: Policy) -> int:
+        """Electronics side, by date."""
+        return 2 if self.begin is not None and self.begin > policy.side2_begin else 1
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but path and checksum, as JSON can hold it."""
+        facts = asdict(self)
+        del facts["path"], facts["checksum"]
+        return facts
+
+    @classmethod
+    def from_facts(cls, path: str, checksum: str, facts: dict[str, Any]) -> "Exposure":
+        """The inverse of `facts`."""
+        kept = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+        return cls(path=path, checksum=checksum, **kept)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """An exposure that is left out, and why.
+
+    Attributes
+    ----------
+    name : str
+        File name.
+    reason : str
+        What is wrong and what was expected.
+    fault : bool
+        Whether somebody should do something about it (a broken or flagged file), as against an exposure that is
+        simply not what this month is made of.
+    path, rootname, target : str
+        As far as they are known.
+    begin : float or None
+        MJD.
+    """
+
+    name: str
+    reason: str
+    fault: bool = False
+    path: str = ""
+    rootname: str = ""
+    target: str = ""
+    begin: float | None = None
+
+    @classmethod
+    def of(cls, exposure: Exposure, reason: str, fault: bool = False) -> "Exclusion":
+        """Exclude an exposure."""
+        return cls(
+            exposure.name, reason, fault, exposure.path, exposure.rootname, exposure.target, exposure.begin
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} left out: {self.reason}"
+
+
+def find_raws(folder: str | os.PathLike) -> list[str]:
+    """Raw exposures in a folder and all folders below it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Symbolic links to folders are followed, each folder being visited once.
+
+    Returns
+    -------
+    list of str
+        Absolute paths of ``*_raw.fits`` and ``*_raw.fits.gz``, sorted.
+
+    Raises
+    ------
+    refstis.errors.ConfigurationError
+        Where there is no such folder.
+    """
+    root = os.path.abspath(folder)
+    if not os.path.isdir(root):
+        raise ConfigurationError(f"{folder}: is not a folder; a folder with raw exposures was expected")
+    found, seen = [], set()
+    for directory, names, files in os.walk(root, followlinks=True):
+        try:
+            status = os.stat(directory)
+        except OSError:
+            names.clear()
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            names.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        names.sort()
+        found += [
+            os.path.join(directory, name)
+            for name in files
+            if name.endswith(("_raw.fits", "_raw.fits.gz")) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def signature_of(path: str | os.PathLike) -> Signature:
+    """What the file system says of a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Signature
+        Size, times and inode.
+
+    Raises
+    ------
+    OSError
+        Where it is not there.
+    """
+    status = os.stat(path)
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, str(status.st_ino))
+
+
+def checksum_of(path: str | os.PathLike) -> str:
+    """Checksum of a file's bytes.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    str
+        sha256 in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_exposure(path: str | os.PathLike) -> Exposure:
+    """Read what a plan needs of one raw: headers, checksum, and statistics of a few rows.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Exposure
+        With its fault where something is wrong; a broken file is no exception.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be read at all.
+    """
+    path = os.path.abspath(path)
+    checksum = checksum_of(path)
+    try:
+        headers = read_headers(path)
+    except InputError as error:
+        return Exposure(path, checksum, rootname_of(path), fault=str(error).removeprefix(f"{path}: "))
+    return _exposure_of(path, checksum, headers)
+
+
+def rootname_of(path: str | os.PathLike) -> str:
+    """Rootname by the file's name: what stands before its last underscore."""
+    name = Path(path).name.removesuffix(".gz").removesuffix(".fits")
+    return name.rpartition("_")[0].lower() or name.lower()
+
+
+def _exposure_of(path: str, checksum: str, headers: Headers) -> Exposure:
+    primary = headers.primary
+    images = headers.extensions("SCI")
+    first = images[0].keywords if images else {}
+    missing: list[str] = []
+
+    def text(name: str, required: bool = False) -> str:
+        value = primary.get(name)
+        if value is None or value == "":
+            if required:
+                missing.append(name)
+            return ""
+        return str(value).strip()
+
+    def whole(name: str) -> int | None:
+        value = primary.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        # The bound is that of a data base column; no such keyword comes near it.
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31:
+            return value
+        missing.append(name)
+        return None
+
+    def number(keywords: dict, name: str) -> float | None:
+        value = keywords.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except OverflowError:
+                value = float("inf")
+            if isfinite(value):
+                return value
+        missing.append(name)
+        return None
+
+    rootname = text("ROOTNAME").lower()
+    instrument = text("INSTRUME", True)
+    detector = text("DETECTOR", True)
+    target = text("TARGNAME", True)
+    facts: dict[str, Any] = {}
+    if (instrument, detector) == ("STIS", "CCD"):
+        facts = {
+            "amplifier": text("CCDAMP", True),
+            "gain": whole("CCDGAIN"),
+            "offset": whole("CCDOFFST"),
+            "xbin": whole("BINAXIS1"),
+            "ybin": whole("BINAXIS2"),
+            "exposure_time": number(primary, "TEXPTIME"),
+        }
+        if images:
+            facts["begin"] = number(first, "EXPSTART")
+            facts["end"] = number(images[-1].keywords, "EXPEND")
+            times = [number(unit.keywords, "EXPTIME") for unit in images]
+            facts["exposure_times"] = tuple(time for time in times if time is not None)
+    sizes = {(unit.keywords.get("NAXIS1", 0), unit.keywords.get("NAXIS2", 0)) for unit in images}
+    fault = headers.fault
+    if not fault and not images:
+        fault = "has no SCI extension"
+    if not fault and len(sizes) > 1:
+        fault = "its imsets differ in size"
+    if not fault and missing:
+        fault = f"no usable {', '.join(dict.fromkeys(missing))} in its headers"
+    exposure = Exposure(
+        path=path,
+        checksum=checksum,
+        rootname=rootname or rootname_of(path),
+        fault=fault,
+        proposal=text("PROPOSID"),
+        visit=text("OBSET_ID"),
+        instrument=instrument,
+        detector=detector,
+        target=target,
+        filetype=text("FILETYPE"),
+        obsmode=text("OBSMODE"),
+        subarray=primary.get("SUBARRAY") is True,
+        size=sizes.pop() if len(sizes) == 1 else (0, 0),
+        imsets=len(images),
+        flags=_flags(images),
+        made=text("DATE"),
+        references={name: text(name) for name in REFERENCE_KEYWORDS if text(name)},
+        **facts,
+    )
+    if not fault and facts:
+        level, rms, saturated = _statistics(path, images)
+        exposure = Exposure.from_facts(
+            path, checksum, {**exposure.facts(), "level": level, "rms": rms, "saturated": saturated}
+        )
+    return exposure
+
+
+def _flags(images: Sequence[HeaderUnit]) -> tuple[str, ...]:
+    flags = []
+    for number, unit in enumerate(images, 1):
+        flag = unit.keywords.get("EXPFLAG")
+        if flag not in (None, "", "NORMAL"):
+            flags.append(f"EXPFLAG of imset {number} is {flag}, expected NORMAL")
+        if unit.keywords.get("IMSET_OK") is False:
+            flags.append(f"IMSET_OK of imset {number} is F")
+    return tuple(flags)
+
+
+def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], list[float], list[float]]:
+    level, rms, saturated = [], [], []
+    with open_fits(path) as handle:
+        for unit in images:
+            rows = _sample(handle, unit)
+            if rows is None:
+                continue
+            # LTV1 is the width of the leading overscan (19 unbinned columns); its outermost one is unreliable.
+            offset = unit.keywords.get("LTV1")
+            overscan = int(offset) if isinstance(offset, int | float) and 3 <= offset < rows.shape[1] / 4 else 0
+            image = rows[:, overscan : rows.shape[1] - overscan]
+            blevcorr = unit.keywords.get("MEANBLEV")
+            if isinstance(blevcorr, int | float) and blevcorr > 0:
+                level.append(float(blevcorr))
+            else:
+                level.append(float(np.median(rows[:, 1:overscan] if overscan else image)))
+            middle = np.median(image)
+            rms.append(float(1.4826 * np.median(np.abs(image - middle))))
+            saturated.append(float(np.mean(image >= 32000.0)))
+    return [value for value in level if isfinite(value)], [value for value in rms if isfinite(value)], saturated
+
+
+def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
+    """A few rows of an image, spread over it, as float64; None where it is no image with data."""
+    keywords = unit.keywords
+    width, height, bitpix = keywords.get("NAXIS1"), keywords.get("NAXIS2"), keywords.get("BITPIX")
+    if keywords.get("NAXIS") != 2 or keywords.get("XTENSION") != "IMAGE" or not width or not height:
+        return None
+    dtype = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[bitpix]
+    itemsize = np.dtype(dtype).itemsize
+    rows = []
+    for row in range(0, height, max(1, height // _SAMPLED_ROWS)):
+        handle.seek(unit.data_offset + row * width * itemsize)
+        rows.append(np.frombuffer(handle.read(width * itemsize), dtype).astype(float))
+    scale, zero = keywords.get("BSCALE", 1.0), keywords.get("BZERO", 0.0)
+    pixels = np.array(rows)
+    if isinstance(scale, int | float) and isinstance(zero, int | float):
+        with np.errstate(all="ignore"):
+            pixels = pixels * scale + zero
+    return pixels
+
+
+def select(exposure: Exposure, policy: Policy) -> str | Exclusion:
+    """Whether a month can use an exposure, and as what.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        What is known of it.
+    policy : Policy
+        What is asked for.
+
+    Returns
+    -------
+    str or Exclusion
+        ``bias`` or ``dark``, or the reason why not.
+    """
+    rules = policy.selection
+
+    def out(reason: str, fault: bool = False) -> Exclusion:
+        return Exclusion.of(exposure, reason, fault)
+
+    if exposure.instrument and (exposure.instrument, exposure.detector) != ("STIS", "CCD"):
+        return out(f"{exposure.instrument} {exposure.detector}, expected STIS CCD")
+    if exposure.target and exposure.target not in (rules.bias.target, rules.dark.target):
+        return out(f"TARGNAME {exposure.target}, expected {rules.bias.target} or {rules.dark.target}")
+    if exposure.fault:
+        return out(f"{exposure.fault}; replace the file", fault=True)
+    if exposure.amplifier != rules.amplifier:
+        return out(f"CCDAMP {exposure.amplifier}, expected {rules.amplifier}")
+    if exposure.subarray:
+        return out("SUBARRAY T, expected a full frame")
+    if exposure.flags:
+        return out("; ".join(exposure.flags[:3]), fault=True)
+    if exposure.target == rules.bias.target:
+        if exposure.exposure_time is None or not 0 <= exposure.exposure_time < rules.bias.exposure_time_below:
+            return out(
+                f"a bias of {exposure.exposure_time:g} s, expected less than {rules.bias.exposure_time_below:g} s"
+            )
+        if policy.superbias_mode(exposure.gain, exposure.xbin, exposure.ybin) is None:
+            return out(
+                f"superbiases of gain {exposure.gain}, {exposure.xbin}x{exposure.ybin} are not made: "
+                "the policy has no such mode"
+            )
+        return "bias"
+    if exposure.gain != rules.dark.gain:
+        return out(f"CCDGAIN {exposure.gain}, expected {rules.dark.gain}")
+    if (exposure.xbin, exposure.ybin) != rules.dark.binning:
+        expected = "x".join(str(factor) for factor in rules.dark.binning)
+        return out(f"binning {exposure.xbin}x{exposure.ybin}, expected {expected}")
+    windows = [window for window in rules.dark.exposure_times if window.covers(exposure.begin)]
+    lengths = {exposure.exposure_time, *exposure.exposure_times} - {None}
+    total_fits = any(window.accepts(exposure.exposure_time) for window in windows)
+    each_fits = bool(exposure.exposure_times) and all(
+        any(window.accepts(time) for window in windows) for time in exposure.exposure_times
+    )
+    if not (total_fits or each_fits):
+        expected = " or ".join(str(window) for window in windows) or "none at that date"
+        return out(f"a dark of {min(lengths):g} s, expected {expected}")
+    return "dark"
+
+
+def screen_group(
+    exposures: Sequence[Exposure], policy: Policy
+) -> tuple[list[Exposure], list[str], list[Exclusion]]:
+    """Compare each exposure of a group with the rest of it.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Exposures that are to be combined.
+    policy : Policy
+        With the limits, and what to do beyond them.
+
+    Returns
+    -------
+    kept : list of Exposure
+        All of them, unless the limits say exclude.
+    cautions : list of str
+        Each with its figure.
+    exclusions : list of Exclusion
+        Where the limits say so.
+    """
+    limits = policy.screening
+    found: dict[int, list[tuple[str, str]]] = {}
+    for name, limit, unit in (("level", limits.level, "DN"), ("rms", limits.rms, "DN")):
+        values = [getattr(exposure, name) for exposure in exposures]
+        measured = [np.median(value) for value in values if value]
+        if len(measured) < limits.smallest_group:
+            continue
+        middle = float(np.median(measured))
+        allowed = max(limit.least, limit.sigma * 1.4826 * float(np.median(np.abs(np.array(measured) - middle))))
+        for index, value in enumerate(values):
+            worst = max(value, key=lambda figure: abs(figure - middle), default=middle)
+            if abs(worst - middle) > allowed:
+                label = "bias level" if name == "level" else "rms"
+                text = f"{label} {worst:.1f} {unit}, its group has {middle:.1f} and {allowed:.1f} is allowed"
+                found.setdefault(index, []).append((limit.action, text))
+    for index, exposure in enumerate(exposures):
+        worst = max(exposure.saturated, default=0.0)
+        if worst > limits.saturated.fraction:
+            text = f"{worst:.1%} of it is saturated, {limits.saturated.fraction:.1%} is allowed"
+            found.setdefault(index, []).append((limits.saturated.action, text))
+    kept, cautions, exclusions = [], [], []
+    for index, exposure in enumerate(exposures):
+        faults = [text for action, text in found.get(index, ()) if action == "exclude"]
+        if faults:
+            exclusions.append(Exclusion.of(exposure, "; ".join(faults), fault=True))
+            continue
+        kept.append(exposure)
+        cautions += [f"{exposure.name}: {text}" for _, text in found.get(index, ())]
+    return kept, cautions, exclusions
+
+
+def remove_duplicates(exposures: Iterable[Exposure]) -> tuple[list[Exposure], list[Exclusion]]:
+    """Keep one file of each exposure.
+
+    Parameters
+    ----------
+    exposures : iterable of Exposure
+        Possibly with copies of the same exposure, or several versions of it.
+
+    Returns
+    -------
+    kept : list of Exposure
+        Of each rootname the sound file that the archive wrote last (its DATE), else the first by path.
+    exclusions : list of Exclusion
+        The others.
+    """
+    chosen: dict[str, Exposure] = {}
+    others: list[Exposure] = []
+    for exposure in sorted(exposures, key=lambda one: one.path):
+        known = chosen.get(exposure.rootname)
+        if known is None:
+            chosen[exposure.rootname] = exposure
+        elif (not exposure.fault, exposure.made) > (not known.fault, known.made):
+            others.append(known)
+            chosen[exposure.rootname] = exposure
+        else:
+            others.append(exposure)
+    exclusions = []
+    for exposure in others:
+        best = chosen[exposure.rootname]
+        if exposure.checksum == best.checksum:
+            reason = f"a copy of {best.path}"
+        else:
+            reason = f"another version (written {exposure.made or 'at an unknown date'}) of {best.path}"
+        exclusions.append(Exclusion.of(exposure, reason))
+    return sorted(chosen.values(), key=lambda one: one.order), exclusions
+
+

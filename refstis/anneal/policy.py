@@ -1,0 +1,279 @@
+"""The policy of an anneal month, read from ``config/policy.yaml`` and a profile on top of it."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from refstis.anneal.dates import parse_date
+from refstis.datamodels import config_path
+from refstis.errors import ConfigurationError
+
+__all__ = ["Policy", "Profile", "load_policy", "load_profile"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class ExposureTimes(_Strict):
+    """A window of exposure times that darks of some years have."""
+
+    from_: date | None = Field(default=None, alias="from")
+    until: date | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    values: tuple[float, ...] = ()
+    tolerance: float = 0.0
+
+    @model_validator(mode="after")
+    def _check(self):
+        if not self.values and (self.minimum is None or self.maximum is None):
+            raise ValueError("needs 'values', or 'minimum' and 'maximum'")
+        return self
+
+    def covers(self, mjd: float) -> bool:
+        """Whether this window applies to an exposure that began at `mjd`."""
+        return (self.from_ is None or mjd >= parse_date(self.from_)) and (
+            self.until is None or mjd < parse_date(self.until)
+        )
+
+    def accepts(self, seconds: float) -> bool:
+        """Whether an exposure of this length is in the window."""
+        if self.minimum is not None and self.maximum is not None and self.minimum <= seconds <= self.maximum:
+            return True
+        return any(abs(seconds - value) <= self.tolerance for value in self.values)
+
+    def __str__(self) -> str:
+        if self.values:
+            return ", ".join(f"{value:g}" for value in self.values) + " s"
+        return f"{self.minimum:g} to {self.maximum:g} s"
+
+
+class BiasSelection(_Strict):
+    """Which exposures are biases."""
+
+    target: str
+    exposure_time_below: float
+
+
+class DarkSelection(_Strict):
+    """Which exposures are darks."""
+
+    target: str
+    gain: int
+    binning: tuple[int, int]
+    exposure_times: tuple[ExposureTimes, ...]
+
+
+class Selection(_Strict):
+    """Which exposures a month is made of."""
+
+    amplifier: str
+    bias: BiasSelection
+    dark: DarkSelection
+
+
+class SuperbiasMode(_Strict):
+    """How superbiases of one gain and binning are made."""
+
+    gain: int
+    xbin: int
+    ybin: int
+    refbias_from: int
+    division: Literal["WK", "BIWK"]
+
+
+class Deviation(_Strict):
+    """When a statistic of an exposure deviates from its group's."""
+
+    sigma: float
+    least: float
+    action: Literal["caution", "exclude"]
+
+
+class Saturation(_Strict):
+    """When an exposure is saturated."""
+
+    above: float
+    fraction: float
+    action: Literal["caution", "exclude"]
+
+
+class Screening(_Strict):
+    """How exposures are compared with the rest of their group."""
+
+    smallest_group: int
+    level: Deviation
+    rms: Deviation
+    saturated: Saturation
+
+
+class Policy(_Strict):
+    """The whole policy; ``config/policy.yaml`` explains each key."""
+
+    selection: Selection
+    grouping: tuple[Literal["CCDAMP", "CCDGAIN", "CCDOFFST", "BINAXIS1", "BINAXIS2", "side", "size"], ...]
+    side2_begin: float
+    superbias: tuple[SuperbiasMode, ...]
+    sublists_above: int = Field(ge=2)
+    minimum_imsets: int = Field(ge=2)
+    useafter: Literal["data", "period", "anneal"]
+    days_outside_table: float = Field(gt=0)
+    screening: Screening
+
+    def superbias_mode(self, gain: int, xbin: int, ybin: int) -> SuperbiasMode | None:
+        """The row for a mode; None where superbiases of that mode are not made."""
+        for mode in self.superbias:
+            if (mode.gain, mode.xbin, mode.ybin) == (gain, xbin, ybin):
+                return mode
+        return None
+
+
+class Profile:
+    """A named set of parameters and policy.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    folder : pathlib.Path
+        Where its ``<pipeline>.asdf`` parameter files lie.
+    policy : Policy
+        The policy with the profile's own on top.
+    """
+
+    def __init__(self, name: str, folder: Path, policy: Policy):
+        self.name = name
+        self.folder = folder
+        self.policy = policy
+        self._parameters: dict[str, dict] = {}
+
+    def parameter_file(self, pipeline: str) -> Path | None:
+        """The ASDF parameter file for a pipeline (``weekdark``, ...); None where the profile has none."""
+        path = self.folder / f"{pipeline}.asdf"
+        return path if path.is_file() else None
+
+    def parameters(self, pipeline: str) -> dict:
+        """Parameters of a pipeline and its steps as in the profile's file.
+
+        Parameters
+        ----------
+        pipeline : str
+            ``basebias``, ``refbias``, ``weekbias``, ``basedark`` or ``weekdark``.
+
+        Returns
+        -------
+        dict
+            ``{"parameters": ..., "steps": ...}``; empty where the profile has no file for it.
+
+        Raises
+        ------
+        refstis.errors.ConfigurationError
+            Where the file cannot be read.
+        """
+        if pipeline not in self._parameters:
+            path = self.parameter_file(pipeline)
+            self._parameters[pipeline] = _read_parameters(path) if path else {}
+        return self._parameters[pipeline]
+
+
+def _read_parameters(path: Path) -> dict:
+    import asdf
+
+    try:
+        with asdf.open(path, lazy_load=False, memmap=False) as file:
+            tree = {key: _plain(file.tree[key]) for key in ("parameters", "steps") if key in file.tree}
+    except (OSError, ValueError, asdf.exceptions.AsdfError) as error:
+        raise ConfigurationError(f"{path}: is no ASDF parameter file: {' '.join(str(error).split())}") from None
+    return tree
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def load_policy(*paths: Path) -> Policy:
+    """Read the shipped policy, with others' keys on top.
+
+    Parameters
+    ----------
+    *paths : pathlib.Path
+        YAML files with the keys that differ, the last one winning.
+
+    Returns
+    -------
+    Policy
+        Validated.
+
+    Raises
+    ------
+    refstis.errors.ConfigurationError
+        Naming the file and the key that is wrong.
+    """
+    import yaml
+
+    merged: dict = {}
+    for path in (config_path("policy.yaml"), *paths):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigurationError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        if content is None:
+            content = {}
+        if not isinstance(content, Mapping):
+            raise ConfigurationError(f"{path}: a mapping of policy keys was expected, as in config/policy.yaml")
+        merged = _merge(merged, content)
+    try:
+        return Policy.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "policy"
+        raise ConfigurationError(f"{path}: {key}: {first['msg']} (found {first['input']!r:.60})") from None
+
+
+def _merge(under: Mapping, over: Mapping) -> dict:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def load_profile(name: str = "heritage") -> Profile:
+    """Find a profile.
+
+    Parameters
+    ----------
+    name : str
+        ``heritage`` for the shipped defaults, a folder below the shipped configuration such as ``improved``, or
+        the path of a folder of one's own. The folder may hold ASDF parameter files by pipeline and a
+        ``policy.yaml``.
+
+    Returns
+    -------
+    Profile
+        Parameters and policy.
+
+    Raises
+    ------
+    refstis.errors.ConfigurationError
+        Where there is no such profile.
+    """
+    if name == "heritage":
+        return Profile(name, config_path(), load_policy())
+    shipped = config_path(name)
+    folder = shipped if shipped.is_dir() and shipped.parent == config_path() else Path(name)
+    if not folder.is_dir():
+        names = sorted(path.name for path in config_path().iterdir() if path.is_dir())
+        raise ConfigurationError(
+            f"there is no profile {name!r}: expected heritage{''.join(f', {known}' for known in names)} or a folder"
+        )
+    own = folder / "policy.yaml"
+    return Profile(name, folder.absolute(), load_policy(own) if own.is_file() else load_policy())
