@@ -1,0 +1,183 @@
+"""Directives that write the reference pages from the code: commands, stages, parameters, DQ bits, modules.
+
+Each shows what the installed package has, and nothing where a part of it does not exist, so that the
+documentation of every commit can be built.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from pathlib import Path
+
+import click
+import typer
+from sphinx.util.docutils import SphinxDirective
+
+import refstis
+
+
+def exists(module):
+    return importlib.util.find_spec(module) is not None
+
+
+def cell(text):
+    """Text of a table cell: one line, with its bars escaped."""
+    return " ".join(str(text).split()).replace("|", r"\|")
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+
+
+def steps():
+    """(class, alias, is pipeline) of everything that refstis registers with stpipe."""
+    if not exists("refstis.integration"):
+        return []
+    found = []
+    for path, alias, is_pipeline in importlib.import_module("refstis.integration").get_steps():
+        found.append((pkgutil.resolve_name(path), alias, is_pipeline))
+    return found
+
+
+def parameters(step):
+    """Rows of a table of a step's own parameters, from its spec."""
+    spec = step.load_spec_file() if "spec" in vars(step) else None
+    for name in spec or ():
+        if isinstance(spec[name], dict):
+            continue
+        kind, _, rest = spec[name].partition("(")
+        arguments = rest.rpartition(")")[0]
+        limits, _, default = arguments.rpartition("default=")
+        limits = limits.rstrip(", ")
+        comment = (spec.inline_comments[name] or "").lstrip("# ")
+        yield (
+            f"`{name}`",
+            kind + (f", {limits}" if limits else ""),
+            f"`{default}`" if default else "required",
+            comment,
+        )
+
+
+class Generated(SphinxDirective):
+    """Base of the directives below: Markdown from the code, parsed where the directive stands."""
+
+    def run(self):
+        return self.parse_text_to_nodes("\n\n".join(self.parts()), allow_section_headings=True)
+
+
+class Stages(Generated):
+    """All stages, or all pipelines, with a table of the parameters of each; or the named one alone."""
+
+    optional_arguments = 1
+
+    def parts(self):
+        wanted = self.arguments[0] if self.arguments else "stages"
+        for step, alias, is_pipeline in steps():
+            if wanted not in (alias, "pipelines" if is_pipeline else "stages"):
+                continue
+            if wanted != alias:
+                yield f"## {alias}"
+                yield f"`refstis.{step.__name__}`: {inspect.getdoc(step).splitlines()[0]}"
+                if is_pipeline:
+                    yield "Stages: " + ", ".join(f"`{name}`" for name in step.step_defs)
+            rows = list(parameters(step))
+            if rows:
+                yield table(["parameter", "kind", "default", "what it is"], rows)
+            elif not is_pipeline:
+                yield "No parameters of its own."
+
+
+class Commands(Generated):
+    """Every command with its arguments and options, as --help prints them."""
+
+    def parts(self):
+        from refstis.commands import main
+
+        for name, (target, *_) in sorted(main.COMMANDS.items()):
+            single = typer.Typer(add_completion=False)
+            single.command(name)(pkgutil.resolve_name(target))
+            yield from self.one(f"refstis {name}", typer.main.get_command(single))
+
+    def one(self, title, command):
+        context = click.Context(command, info_name=title)
+        yield f"## {title}"
+        yield f"```text\n{' '.join([title, *command.collect_usage_pieces(context)])}\n```"
+        yield inspect.cleandoc(command.help or "")
+        rows = [
+            (
+                ", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts]),
+                p.make_metavar(context),
+                p.help or "",
+                default(p),
+            )
+            for p in command.params
+            if not getattr(p, "hidden", False)
+        ]
+        if rows:
+            yield table(["argument", "kind", "what it is", "default"], rows)
+
+
+def default(parameter):
+    return (
+        "" if parameter.default in (None, (), []) or callable(parameter.default) else f"`{parameter.default}`"
+    )
+
+
+class QualityBits(Generated):
+    """The DQ bits by value."""
+
+    def parts(self):
+        if exists("refstis.datamodels.dq"):
+            from refstis.datamodels.dq import DataQuality
+
+            rows = [(bit.value, f"`{bit.name}`", bit.name.replace("_", " ").lower()) for bit in DataQuality]
+            yield table(["value", "name", "meaning"], rows)
+
+
+class Configuration(Generated):
+    """The shipped YAML files, with the comments that explain them."""
+
+    def parts(self):
+        from refstis.datamodels import config_path
+
+        for path in sorted(config_path().glob("*.yaml")):
+            yield f"## {path.name}"
+            yield f"```yaml\n{path.read_text().rstrip()}\n```"
+
+
+def write_api_pages(app):
+    """One page for each room of the package, with all that its modules offer in __all__."""
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(exist_ok=True)
+    pages = {}
+    for found in pkgutil.walk_packages(refstis.__path__, "refstis."):
+        room = found.name.split(".")[1]
+        if room == "commands":
+            continue
+        module = importlib.import_module(found.name)
+        if getattr(module, "__all__", None):
+            pages.setdefault(room, []).append(found.name)
+    for room, names in pages.items():
+        text = f"# refstis.{room}\n\n"
+        for name in names:
+            text += f"## {name}\n\n" if name != f"refstis.{room}" else ""
+            text += (
+                f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :member-order: bysource\n```\n\n"
+            )
+        page = folder / f"{room}.md"
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+    for page in folder.glob("*.md"):
+        if page.stem not in pages:
+            page.unlink()
+
+
+def setup(app):
+    app.add_directive("refstis-stages", Stages)
+    app.add_directive("refstis-commands", Commands)
+    app.add_directive("refstis-dq", QualityBits)
+    app.add_directive("refstis-configuration", Configuration)
+    app.connect("builder-inited", write_api_pages)
+    return {"parallel_read_safe": True}
