@@ -251,7 +251,7 @@ def _sign(xml_request: str, key: Path) -> str:
     body = xml_request[xml_request.index("<distributionRequest") :]
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     signer = XMLSigner(method=methods.enveloped, signature_algorithm="rsa-sha256", digest_algorithm="sha256")
-    signer.namespaces = {None: "http://www.w3.org/2000/09/xmldsig#"}
+    signer.namespaces = {None: "http://www.w3.org/2000/09/xmldsig#"}  # type: ignore[dict-item]
     try:
         signed = signer.sign(etree.fromstring(body, parser), key=pem)
     except (TypeError, ValueError) as error:

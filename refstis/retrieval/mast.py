@@ -221,6 +221,7 @@ class Mast:
         """
         findings = Findings(selection)
         with _Missions(self.server, self.patience) as missions:
+            entries: dict[str, dict[str, Any]]
             if selection.rootnames:
                 entries = {name.upper(): {} for name in selection.rootnames}
             else:
@@ -281,7 +282,7 @@ class Mast:
         missions: _Missions, selection: Selection, excluded: list[Left]
     ) -> dict[str, dict[str, Any]]:
         """Catalogue values of the datasets that are wanted."""
-        entries = {}
+        entries: dict[str, dict[str, Any]] = {}
         for target in selection.targets:
             shortest, longest = selection.duration_limits(target)
             criteria: dict[str, Any] = {
@@ -304,7 +305,7 @@ class Mast:
             for row in missions.search(**criteria):
                 dataset = str(row["sci_data_set_name"]).strip().upper()
                 try:
-                    entry = {
+                    entry: dict[str, Any] = {
                         "target": str(row["sci_targname"]).strip(),
                         "start": mjd(datetime.fromisoformat(row["sci_start_time"])),
                         "duration": float(row["sci_actual_duration"]),

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -39,66 +39,47 @@ class RetrievalError(RefstisError):
 
 
 @cache
-def policy() -> dict[str, Any]:
-    """The numbers of ``config/retrieval.yaml``.
+def policy(name: str = "retrieval.yaml") -> dict[str, Any]:
+    """The numbers of a shipped configuration file, read once.
+
+    Parameters
+    ----------
+    name : str, optional
+        The file, below ``config``.
 
     Returns
     -------
     dict
-        The content of the file, read once.
+        Its content.
     """
     import yaml
 
     from refstis.datamodels import config_path
 
-    return yaml.safe_load(config_path("retrieval.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(config_path(name).read_text(encoding="utf-8"))
 
 
-def mjd(when: str | float | date | datetime) -> float:
-    """A point in time as Modified Julian Date (UTC).
+def mjd(moment: datetime) -> float:
+    """Modified Julian Date of a moment.
 
     Parameters
     ----------
-    when : str, float, datetime.date or datetime.datetime
-        An MJD, or a date or time; text is an MJD or ISO 8601. A time without a zone is UTC.
+    moment : datetime.datetime
+        UTC where it names no zone.
 
     Returns
     -------
     float
         Days since 1858-11-17 00:00 UTC.
 
-    Raises
-    ------
-    refstis.errors.ConfigurationError
-        If the text is neither.
-
     Examples
     --------
-    >>> mjd("2011-05-26"), mjd("2011-05-26T12:00:00"), mjd("55707.25")
-    (55707.0, 55707.5, 55707.25)
+    >>> from datetime import datetime
+    >>> mjd(datetime(2011, 5, 26, 12))
+    55707.5
     """
-    if isinstance(when, str):
-        text = when.strip()
-        try:
-            value = float(text)
-        except ValueError:
-            try:
-                when = datetime.fromisoformat(text)
-            except ValueError:
-                raise ConfigurationError(
-                    f"'{text}' is no time: give a date (2023-10-19), a UTC time (2023-10-19T08:30) or an MJD."
-                ) from None
-        else:
-            # 20231019 is ISO 8601 in its basic form; as an MJD it would be the year 57,000.
-            when = datetime.fromisoformat(text) if re.fullmatch(r"(19|20)\d{6}", text) else value
-    if isinstance(when, datetime):
-        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return (moment - _MJD_ZERO) / timedelta(days=1)
-    if isinstance(when, date):
-        return (datetime.combine(when, time(), UTC) - _MJD_ZERO) / timedelta(days=1)
-    if not math.isfinite(when):
-        raise ConfigurationError(f"{when} is not a time: an MJD is a finite number of days.")
-    return float(when)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _MJD_ZERO) / timedelta(days=1)
 
 
 def iso_time(days: float) -> str:
@@ -146,6 +127,27 @@ def header_facts(header: Mapping[str, Any]) -> dict[str, Any]:
             value = value.strip()
         facts[keyword] = value if isinstance(value, (str, int, float, bool)) else None
     return facts
+
+
+@cache
+def _windows(target: str) -> tuple[tuple[float, float, float, float], ...]:
+    """Exposure times that the policy allows: from MJD, until MJD, shortest, longest."""
+    rules = policy("policy.yaml")["selection"]
+    if target == rules["bias"]["target"]:
+        longest = math.nextafter(rules["bias"]["exposure_time_below"], 0)
+        return ((-math.inf, math.inf, 0.0, longest),)
+    if target != rules["dark"]["target"]:
+        return ((-math.inf, math.inf, 0.0, math.inf),)
+    windows = []
+    for rule in rules["dark"]["exposure_times"]:
+        since = mjd(datetime.combine(rule["from"], time())) if "from" in rule else -math.inf
+        until = mjd(datetime.combine(rule["until"], time())) if "until" in rule else math.inf
+        if "values" in rule:
+            limits = [(value - rule["tolerance"], value + rule["tolerance"]) for value in rule["values"]]
+        else:
+            limits = [(rule["minimum"], rule["maximum"])]
+        windows += [(since, until, low, high) for low, high in limits]
+    return tuple(windows)
 
 
 class Left(NamedTuple):
@@ -215,7 +217,8 @@ class Selection:
     rootnames : tuple of str
         These exposures and no others; targets, times and durations then do not matter.
     durations : dict or None
-        ``{"DARK": (1000, 1200)}``, seconds, ends included; None for the limits of ``config/retrieval.yaml``.
+        ``{"DARK": (1000, 1200)}``, seconds, ends included; None for the shipped policy of what a month is
+        made of (``config/policy.yaml``). Other targets than biases and darks may last as they will.
     amps : tuple of str
         CCDAMP; empty for any.
     gains : tuple of int
@@ -250,15 +253,13 @@ class Selection:
         if not re.fullmatch(r"[a-z0-9]+", self.suffix):
             raise ConfigurationError(f"'{self.suffix}' is not a file suffix: raw or flt is expected.")
 
-    def duration_limits(self, target: str, start: float | None = None) -> tuple[float, float]:
-        """Shortest and longest exposure time that counts.
+    def duration_limits(self, target: str) -> tuple[float, float]:
+        """Shortest and longest exposure time that may count, at any time of the selection.
 
         Parameters
         ----------
         target : str
             TARGNAME.
-        start : float, optional
-            MJD; without it, the limits that cover the whole selection.
 
         Returns
         -------
@@ -267,18 +268,12 @@ class Selection:
         """
         if self.durations is not None:
             return self.durations.get(target, (0.0, math.inf))
-        low, high = [], []
-        for rule in policy()["durations"].get(target, [{"limits": (0.0, math.inf)}]):
-            since = mjd(rule["since"]) if "since" in rule else -math.inf
-            until = mjd(rule["until"]) if "until" in rule else math.inf
-            if start is not None:
-                holds = since <= start < until
-            else:
-                holds = (self.begin is None or until > self.begin) and (self.end is None or since < self.end)
-            if holds:
-                low.append(rule["limits"][0])
-                high.append(rule["limits"][1])
-        return min(low, default=math.inf), max(high, default=-math.inf)
+        begin = -math.inf if self.begin is None else self.begin
+        end = math.inf if self.end is None else self.end
+        fitting = [window for window in _windows(target) if window[1] > begin and window[0] < end]
+        return min((window[2] for window in fitting), default=0.0), max(
+            (window[3] for window in fitting), default=0.0
+        )
 
     def wants(self, target: str, start: float, duration: float, program: int) -> bool:
         """Whether an exposure of these catalogue values belongs to the selection.
@@ -302,8 +297,12 @@ class Selection:
             return False
         if (self.begin is not None and start < self.begin) or (self.end is not None and start >= self.end):
             return False
-        low, high = self.duration_limits(target, start)
-        return low <= duration <= high
+        if self.durations is not None:
+            low, high = self.duration_limits(target)
+            return low <= duration <= high
+        return any(
+            since <= start < until and low <= duration <= high for since, until, low, high in _windows(target)
+        )
 
     def refusal(self, header: Mapping[str, Any]) -> str | None:
         """Why an exposure with this primary header is not wanted after all.

@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 _BLOCK = 2880
+_CARD = 80
+# A STIS primary header takes about 20 kB.
+_LONGEST_HEADER = 1 << 20
 
 
 class StoppedError(Exception):
@@ -52,7 +55,7 @@ def why_not_whole(path: str | Path) -> str | None:
         return f"cannot be read ({error})"
 
 
-def why_cut_off(stream: IO[bytes]) -> str | None:
+def why_cut_off(stream: IO[bytes] | gzip.GzipFile) -> str | None:
     """What is wrong with the structure of an open FITS file; it walks over the headers, not the pixels.
 
     Parameters
@@ -70,16 +73,14 @@ def why_cut_off(stream: IO[bytes]) -> str | None:
     length = stream.seek(0, os.SEEK_END)
     position, hdus, announced = 0, 0, None
     while position < length:
-        stream.seek(position)
-        if stream.read(9) not in (b"SIMPLE  =", b"XTENSION="):
-            return "is not a FITS file" if hdus == 0 else f"has no header at byte {position}"
-        stream.seek(position)
+        header = _read_header(stream, position, b"XTENSION=" if hdus else b"SIMPLE  =")
+        if header is None:
+            return f"has no header at byte {position}" if hdus else "is not a FITS file"
         try:
-            header = fits.Header.fromfile(stream)
             if hdus == 0 and isinstance(header.get("NEXTEND"), int):
                 announced = header["NEXTEND"] + 1
             position = stream.tell() + _data_length(header)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
             return f"has a broken header at byte {position} ({error})"
         hdus += 1
     if position != length:
@@ -89,7 +90,7 @@ def why_cut_off(stream: IO[bytes]) -> str | None:
     return None if hdus else "is empty"
 
 
-def primary_facts(stream: IO[bytes]) -> dict[str, Any] | None:
+def primary_facts(stream: IO[bytes] | gzip.GzipFile) -> dict[str, Any] | None:
     """Read the primary header of a file that may still be growing.
 
     Parameters
@@ -104,14 +105,27 @@ def primary_facts(stream: IO[bytes]) -> dict[str, Any] | None:
     """
     from astropy.io import fits
 
-    stream.seek(0)
-    if stream.read(9) != b"SIMPLE  =":
-        return None
-    stream.seek(0)
+    header = _read_header(stream, 0, b"SIMPLE  =")
     try:
-        return header_facts(fits.Header.fromfile(stream))
-    except (OSError, EOFError, ValueError, fits.VerifyError):
+        return None if header is None else header_facts(header)
+    except (ValueError, fits.VerifyError):
         return None
+
+
+def _read_header(stream: IO[bytes] | gzip.GzipFile, position: int, begin: bytes) -> Mapping[str, Any] | None:
+    """Header that begins at this byte, the stream behind it; None where there is none, or not all of it."""
+    from astropy.io import fits
+
+    stream.seek(position)
+    text = b""
+    while len(text) < _LONGEST_HEADER:
+        block = stream.read(_BLOCK)
+        if len(block) < _BLOCK or not (text or block.startswith(begin)) or not block.isascii():
+            return None
+        text += block
+        if any(block[card : card + 8] == b"END     " for card in range(0, _BLOCK, _CARD)):
+            return fits.Header.fromstring(text)
+    return None
 
 
 def _data_length(header: Mapping[str, Any]) -> int:
