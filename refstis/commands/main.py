@@ -8,7 +8,9 @@ import typer
 __all__ = ["app", "main"]
 
 # name: (module:function, help group)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
+}
 
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
