@@ -16,8 +16,8 @@ from refstis.anneal.policy import Policy
 from refstis.errors import ConfigurationError, InputError
 
 __all__ = [
-    "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "screen_group",
-    "select", "signature_of",
+    "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "remove_duplicates",
+    "rootname_of", "screen_group", "select", "signature_of",
 ]  # fmt: skip
 
 # Header keywords that name reference files which change the pixels of a superbias or superdark.
@@ -495,7 +495,7 @@ def select(exposure: Exposure, policy: Policy) -> str | Exclusion:
 
 def screen_group(
     exposures: Sequence[Exposure], policy: Policy
-) -> tuple[list[Exposure], list[str], list[Exclusion]]:
+) -> tuple[list[Exposure], dict[str, list[str]], list[Exclusion]]:
     """Compare each exposure of a group with the rest of it.
 
     Parameters
@@ -509,8 +509,8 @@ def screen_group(
     -------
     kept : list of Exposure
         All of them, unless the limits say exclude.
-    cautions : list of str
-        Each with its figure.
+    cautions : dict
+        Rootname to what deviates, each with its figure.
     exclusions : list of Exclusion
         Where the limits say so.
     """
@@ -534,14 +534,17 @@ def screen_group(
         if worst > limits.saturated.fraction:
             text = f"{worst:.1%} of it is saturated, {limits.saturated.fraction:.1%} is allowed"
             found.setdefault(index, []).append((limits.saturated.action, text))
-    kept, cautions, exclusions = [], [], []
+    kept: list[Exposure] = []
+    cautions: dict[str, list[str]] = {}
+    exclusions: list[Exclusion] = []
     for index, exposure in enumerate(exposures):
         faults = [text for action, text in found.get(index, ()) if action == "exclude"]
         if faults:
             exclusions.append(Exclusion.of(exposure, "; ".join(faults), fault=True))
             continue
         kept.append(exposure)
-        cautions += [f"{exposure.name}: {text}" for _, text in found.get(index, ())]
+        if index in found:
+            cautions[exposure.rootname] = [f"{exposure.name}: {text}" for _, text in found[index]]
     return kept, cautions, exclusions
 
 

@@ -377,7 +377,7 @@ def _whole(value) -> str:
     return "" if value is None else str(value)
 
 
-def append_to_file(path: str | os.PathLike, anneal: Anneal) -> None:
+def append_to_file(path: str | os.PathLike, anneal: Anneal) -> bool:
     """Add one anneal to a table of one's own.
 
     Rows are only ever added; what is there stays as it is.
@@ -389,6 +389,11 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> None:
     anneal : Anneal
         What to add.
 
+    Returns
+    -------
+    bool
+        False where it was there already.
+
     Raises
     ------
     refstis.errors.ConfigurationError
@@ -398,15 +403,16 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> None:
     table = read_table(path) if path.exists() else AnnealTable((), str(path))
     for known in table:
         if same_event(known, anneal):
-            if known.row() == anneal.row():
-                return
+            # Not every kind of table keeps source and remark.
+            if list(known.row().values())[:4] == list(anneal.row().values())[:4]:
+                return False
             raise ConfigurationError(
                 f"{path}: already holds the anneal of {isoformat(known.begin)}, with other values; "
                 "correct that row in the file, or add the anneal to a ledger, which keeps both"
             )
     if path.exists() and path.read_bytes()[:16] == b"SQLite format 3\0":
         _append_to_database(path, anneal)
-        return
+        return True
     text = path.read_text(encoding="utf-8-sig") if path.exists() else ",".join(_COLUMNS) + "\n"
     if _looks_like_yaml(text):
         raise ConfigurationError(f"{path}: anneals are added to CSV files and data bases; edit a YAML file by hand")
@@ -422,6 +428,7 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> None:
     csv.writer(line, lineterminator="\n").writerow([row.get(column, "") if column else "" for column in columns])
     with atomic_write(path, "w") as stream:
         stream.write(text + ("" if text.endswith("\n") else "\n") + line.getvalue())
+    return True
 
 
 def _append_to_database(path: Path, anneal: Anneal) -> None:

@@ -9,6 +9,9 @@ __all__ = ["app", "main"]
 
 # name: (module:function, help group)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "anneals": ("refstis.commands.anneals:app", "A month"),
+    "exposures": ("refstis.commands.exposures:app", "A month"),
+    "plan": ("refstis.commands.plan:plan", "A month"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }
 
@@ -24,8 +27,12 @@ def refstis() -> None:
 def main() -> None:
     """Run the `refstis` command; an expected error is one line, without a traceback."""
     for name, (target, group) in COMMANDS.items():
-        module, function = target.split(":")
-        app.command(name, rich_help_panel=group)(getattr(importlib.import_module(module), function))
+        module, attribute = target.split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if isinstance(command, typer.Typer):  # a command with commands of its own
+            app.add_typer(command, name=name, rich_help_panel=group)
+        else:
+            app.command(name, rich_help_panel=group)(command)
     try:
         app()
     except Exception as error:  # noqa: BLE001 - the last place where an error can be made kind

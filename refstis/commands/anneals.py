@@ -1,0 +1,180 @@
+"""`refstis anneals`: when the CCD was annealed, and which month a date belongs to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=False, help="When the CCD was annealed, and the months between.")
+
+Anneals = Annotated[
+    Path | None, typer.Option("--anneals", metavar="FILE", help="Table of your own (CSV, YAML, anneal_info.db).")
+]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="Ledger whose anneals come on top of the shipped ones."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def anneals(context: typer.Context) -> None:
+    """When the CCD was annealed, and the months between."""
+    if context.invoked_subcommand is None:
+        list_anneals()
+
+
+@app.command("list")
+def list_anneals(
+    table: Anneals = None,
+    ledger: LedgerUrl = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List all anneals, with the name of the month that each one closes."""
+    known = _table(table, ledger)
+    if json:
+        from json import dumps
+
+        print(dumps([{**one.row(), "closes": one.name} for one in known], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False)
+    for name in ("begin (UTC)", "end (UTC)", "closes month", "source", "remark"):
+        shown.add_column(name, no_wrap=name != "remark")
+    for one in known:
+        row = one.row()
+        end = row["end"].partition(".")[0] or "unknown"
+        shown.add_row(row["begin"].partition(".")[0], end, *(Text(text) for text in (one.name, one.source, one.remark)))
+    Console().print(shown)
+
+
+@app.command("at")
+def at(
+    moment: Annotated[str, typer.Argument(metavar="DATE|MJD|FILE", help="A date in UTC, an MJD, or an exposure.")],
+    table: Anneals = None,
+    ledger: LedgerUrl = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which month a date or an exposure belongs to, and which week of it."""
+    from refstis.anneal.dates import isoformat
+    from refstis.anneal.periods import divide_month, period_index
+    from refstis.anneal.table import Anneal
+
+    mjd = _moment(moment)
+    found = _table(table, ledger).at(mjd)
+    facts: dict[str, str | float | bool | None] = {"date": isoformat(mjd), "mjd": mjd}
+    if isinstance(found, Anneal):
+        facts |= {"during": found.name, "begin": isoformat(found.begin), "end": isoformat(found.last)}
+        sentence = f"{facts['date']} lies within the anneal of {facts['begin']} to {facts['end']}, in no month."
+        if found.remark:
+            sentence += f" ({found.remark})"
+    else:
+        begin = None if found.begin is None else isoformat(found.begin)
+        end = None if found.end is None else isoformat(found.end)
+        facts |= {"month": found.name, "begin": begin, "end": end, "provisional": found.provisional}
+        sentence = f"{facts['date']} lies in the month {found.name}: {begin or 'unknown'} to {end or 'not over'}"
+        if found.begin is not None and found.end is not None:
+            for mode, word in (("WK", "week"), ("BIWK", "biweek")):
+                periods = divide_month(found.begin, found.end, mode)
+                period = periods[period_index(periods, [mjd])[0]]
+                facts[word] = period.name
+                sentence += f"; {period.name} ({isoformat(period.begin)} to {isoformat(period.end)})"
+        sentence += "."
+    if json:
+        from json import dumps
+
+        print(dumps(facts, indent=1))
+    else:
+        print(sentence)
+
+
+@app.command("add")
+def add(
+    begin: Annotated[str, typer.Argument(help="Begin of the anneal: date and time in UTC, or MJD.")],
+    end: Annotated[str | None, typer.Argument(help="Its end; may be left out where it is not known.")] = None,
+    proposal: Annotated[str, typer.Option(help="Number of the anneal's programme.")] = "",
+    visit: Annotated[str, typer.Option(help="The anneal's own visit.")] = "",
+    source: Annotated[str, typer.Option(help="Where the dates come from.")] = "by hand",
+    remark: Annotated[str, typer.Option(help="What else is to be said.")] = "",
+    table: Anneals = None,
+    ledger: LedgerUrl = None,
+) -> None:
+    """Add one anneal to a table of your own (--anneals) or to a ledger; nothing is ever removed.
+
+    In a ledger, an anneal that is known already is replaced by what was added last.
+    """
+    from refstis.anneal.dates import parse_date
+    from refstis.anneal.table import Anneal
+
+    last = None if end is None else parse_date(end)
+    number = visit.zfill(2) if visit else ""
+    _add([Anneal(parse_date(begin), last, proposal, number, source, remark)], table, ledger)
+
+
+@app.command("refresh")
+def refresh(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with the anneal monitor's CR-rejected exposures (*_crj.fits).")
+    ],
+    table: Anneals = None,
+    ledger: LedgerUrl = None,
+) -> None:
+    """Learn anneals from pairs of anneal monitor exposures, in a folder or below it."""
+    from refstis.anneal.table import find_anneals
+    from refstis.errors import ConfigurationError
+
+    found = find_anneals(folder)
+    if not found:
+        raise ConfigurationError(f"{folder}: holds no pair of anneal monitor exposures (?????????_crj.fits)")
+    _add(found, table, ledger)
+
+
+def _moment(text: str) -> float:
+    from refstis.anneal.dates import parse_date
+    from refstis.anneal.headers import read_headers
+    from refstis.errors import InputError
+
+    if not Path(text).is_file():
+        return parse_date(text)
+    headers = read_headers(text)
+    images = headers.extensions("SCI")
+    for keywords, name in ((images[0].keywords if images else {}, "EXPSTART"), (headers.primary, "TEXPSTRT")):
+        value = keywords.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return parse_date(value)
+    raise InputError(f"{text}: has neither EXPSTART nor TEXPSTRT in its headers; give a date instead")
+
+
+def _table(table: Path | None, ledger: str | None):
+    from refstis.anneal.survey import anneal_table, open_ledger
+
+    if table is not None or (ledger is None and not _default_ledger().exists()):
+        return anneal_table(table)
+    with open_ledger(ledger, Path()) as opened:
+        return anneal_table(None, opened)
+
+
+def _default_ledger() -> Path:
+    from refstis.anneal.ledger import DEFAULT_NAME
+
+    return Path(DEFAULT_NAME)
+
+
+def _add(found, table: Path | None, ledger: str | None) -> None:
+    from refstis.anneal.dates import isoformat
+    from refstis.anneal.survey import open_ledger
+    from refstis.anneal.table import append_to_file
+
+    if table is not None:
+        added = [one for one in found if append_to_file(table, one)]
+        where = str(table)
+    else:
+        with open_ledger(ledger, Path()) as opened:
+            added, where = opened.add_anneals(found), opened.name
+    for one in added:
+        print(f"added: {isoformat(one.begin)} to {'unknown' if one.end is None else isoformat(one.end)}, {one.name}")
+    print(f"{len(added)} of {len(found)} anneals added to {where}; the others were there.")
