@@ -43,8 +43,9 @@ def public_objects():
             yield f"{module.__name__}.{name}"
             for member, value in vars(thing).items() if inspect.isclass(thing) else ():
                 method = callable(getattr(value, "fget", value))
-                # process() is stpipe's: the docstring of a step is that of its class
-                if method and member != "process" and not member.startswith("_"):
+                # what a base class defines, process() of a step among it, is documented there
+                inherited = any(member in vars(base) for base in thing.__mro__[1:])
+                if method and not inherited and not member.startswith("_"):
                     yield f"{module.__name__}.{name}.{member}"
 
 
