@@ -97,7 +97,9 @@ def residual_image(
         Residual and median image (DN), float32.
     """
     median = median_filter_reflected(sci, kernel)
-    median += clip(sci, sigma, iterations).mean - clip(median, sigma, iterations).mean
+    # refstis 0.8 took the mean of the array in FITS byte order, which numpy adds up block by block
+    mean = clip(sci.astype(">f4"), sigma, iterations).mean
+    median += mean - clip(median, sigma, iterations).mean
     return sci - median, median
 
 

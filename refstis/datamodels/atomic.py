@@ -52,8 +52,7 @@ def atomic_write(
         path.parent.mkdir(parents=True, exist_ok=True)
         # a new file of this process and thread, with the rights of any new file
         temporary = path.parent / f".{path.name[:80]}.{os.getpid()}.{secrets.token_hex(4)}.part"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8", opener=_create) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -67,3 +66,7 @@ def atomic_write(
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _create(path, flags):
+    return os.open(path, flags | os.O_EXCL, 0o666)

@@ -17,7 +17,7 @@ from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
-from refstis.errors import InputError
+from refstis.errors import InputError, OutputError
 
 __all__ = ["Exposure", "Imset", "InputRecord"]
 
@@ -27,6 +27,7 @@ STORAGE_KEYWORDS = (
     "BITPIX", "BSCALE", "BZERO", "DATAMAX", "DATAMIN", "DATATYPE", "DATE", "EXTEND", "GCOUNT", "GROUPS", "NAXIS",
     "NAXIS1", "NAXIS2", "ORIGIN", "PCOUNT", "PSIZE", "SIMPLE", "XTENSION",
 )  # fmt: skip
+REFERENCE_FILETYPES = ("CCD BIAS IMAGE", "DARK IMAGE")
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -166,7 +167,7 @@ class InputRecord:
     title: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exposure:
     """One FITS file of image sets: a data model in stpipe's sense.
 
@@ -359,8 +360,15 @@ class Exposure:
         """
         return self.changed(imsets=[function(imset) for imset in self.imsets])
 
-    def save(self, path, dir_path=None, overwrite: bool = True) -> str:
-        """Write the exposure; the file appears whole or not at all.
+    def save(
+        self,
+        path,
+        dir_path=None,
+        overwrite: bool = True,
+        inputs: Iterable[Path] = (),
+        before_rename: Callable[[], None] | None = None,
+    ) -> str:
+        """Write the exposure; the file appears whole, after it was read back, or not at all.
 
         Parameters
         ----------
@@ -370,6 +378,10 @@ class Exposure:
             Folder that replaces the one of the path.
         overwrite : bool
             Whether an existing file may be replaced.
+        inputs : iterable of pathlib.Path
+            Files that must not be replaced, beside those that the exposure was made of.
+        before_rename : callable, optional
+            What to do when the file is complete and not yet under its name.
 
         Returns
         -------
@@ -384,8 +396,14 @@ class Exposure:
         target = Path(path(self.meta.filename) if callable(path) else path)
         if dir_path is not None:
             target = Path(dir_path) / target.name
-        with atomic_write(target, overwrite=overwrite, inputs=[i.path for i in self.inputs if i.path]) as stream:
-            self.to_hdus(target.name).writeto(stream)
+        made_of = [record.path for record in self.inputs if record.path]
+        with atomic_write(target, overwrite=overwrite, inputs=[*made_of, *inputs]) as stream:
+            hdus = self.to_hdus(target.name)
+            hdus.writeto(stream)
+            stream.flush()
+            _read_back(stream.name, hdus, target)
+            if before_rename is not None:
+                before_rename()
         return str(target)
 
     def to_hdus(self, filename: str) -> fits.HDUList:
@@ -404,18 +422,37 @@ class Exposure:
         header = _without_storage(self.primary.changed({"FILENAME": filename, "NEXTEND": 3 * len(self.imsets)}))
         header.insert(0, ("ORIGIN", "refstis", "FITS file originator"))
         hdus = fits.HDUList([fits.PrimaryHDU(header=header)])
+        # users of reference images expect arrays
+        null = self.primary.get("FILETYPE") not in REFERENCE_FILETYPES
         for version, imset in enumerate(self.imsets, start=1):
             hdus.append(_image_hdu("SCI", version, imset.sci, imset.sci_header, may_be_null=False))
-            hdus.append(_image_hdu("ERR", version, imset.err, imset.err_header))
-            hdus.append(_image_hdu("DQ", version, imset.dq, imset.dq_header))
+            hdus.append(_image_hdu("ERR", version, imset.err, imset.err_header, null))
+            hdus.append(_image_hdu("DQ", version, imset.dq, imset.dq_header, null))
         return hdus
+
+    def __repr__(self):
+        return f"<Exposure {self.name}: {len(self.imsets)} image set(s)>"
 
 
 def _without_storage(keywords):
     return keywords.changed(dict.fromkeys(STORAGE_KEYWORDS)).header()
 
 
-def _image_hdu(name, version, pixels, keywords, may_be_null=True):
+def _read_back(name, hdus, target):
+    """Compare what lies on disk with what was to be written."""
+    with fits.open(name, memmap=False) as written:
+        for expected, found in zip(hdus, written, strict=True):
+            same = expected.data is found.data is None or np.array_equal(
+                np.asarray(expected.data), np.asarray(found.data), equal_nan=True
+            )
+            if not same:
+                raise OutputError(
+                    f"{target}: extension {expected.name} differs from what was written; the disk cannot be trusted. Nothing "
+                    "was left behind: write to another disk."
+                )
+
+
+def _image_hdu(name, version, pixels, keywords, may_be_null):
     changes = dict.fromkeys(("NPIX1", "NPIX2", "PIXVALUE"))
     data = None
     constant = pixels.constant if may_be_null else None

@@ -16,6 +16,9 @@ from refstis.errors import ReferenceFileError
 
 __all__ = ["Reference", "find_reference", "resolve_name"]
 
+# Reference images that refstis makes itself: their part in an association.
+MADE_HERE = {"biasfile": "superbias", "basebias": "basebias", "basedark": "basedark"}
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -147,6 +150,8 @@ def _from_crds(kind, exposure):
 def _from_built_in(kind, exposure, name, given, tried):
     built_in = _built_in().get(kind)
     remedy = f"Set $oref to the folder of the reference files, or give the file (override_{kind})."
+    if kind in MADE_HERE:
+        remedy = f"Name it in the association (exptype {MADE_HERE[kind]}), or give the file (override_{kind})."
     if built_in is None:
         raise ReferenceFileError(f"{exposure.name}: needs a {kind} ({name or 'none named'}; {tried}). {remedy}")
     begin = Time(str(built_in["begin"]), scale="utc").mjd

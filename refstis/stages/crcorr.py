@@ -72,6 +72,11 @@ class CrCorrStep(RefstisStep):
         if len(exposures) == 1 and first.done("CRCORR"):
             logger.info("%s: CRCORR is COMPLETE already.", first.name)
             return first
+        for exposure in exposures:
+            if exposure.done("CRCORR"):
+                raise InputError(
+                    f"{exposure.name}: CRCORR is COMPLETE; it is a combination of exposures already. Give the single exposures."
+                )
         imsets = [(exposure, imset) for exposure in exposures for imset in exposure.imsets if imset.good]
         self._check(exposures, imsets)
         exptimes = [imset.exptime for _, imset in imsets]

@@ -1,0 +1,143 @@
+"""Pipelines of superbiases."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from refstis.errors import InputError
+from refstis.pipelines.base import RefstisPipeline
+from refstis.stages import (
+    AddHotColumnsStep,
+    AverageStep,
+    BlevCorrStep,
+    CrCorrStep,
+    DqiCorrStep,
+    FlagHotBiasStep,
+    NormalizeStep,
+    ReferenceHeaderStep,
+    ReplaceHotColumnsStep,
+    ReplaceHotPixelsStep,
+)
+
+__all__ = ["BaseBiasPipeline", "RefBiasPipeline", "WeekBiasPipeline"]
+
+logger = logging.getLogger(__name__)
+
+FRAME_STAGES = ("dqicorr", "blevcorr")
+
+
+class BaseBiasPipeline(RefstisPipeline):
+    """Baseline superbias of an anneal month: each file combined alone, then averaged and freed of hot columns and pixels."""
+
+    class_alias = "basebias"
+    product_suffix = "basebias"
+    exposure_role = "bias"
+    step_defs: ClassVar = {
+        "dqicorr": DqiCorrStep,
+        "blevcorr": BlevCorrStep,
+        "crcorr": CrCorrStep,
+        "average": AverageStep,
+        "replace_hot_columns": ReplaceHotColumnsStep,
+        "replace_hot_pixels": ReplaceHotPixelsStep,
+        "reference_header": ReferenceHeaderStep,
+    }
+
+    def process(self, inputs):
+        """Make a baseline superbias.
+
+        Parameters
+        ----------
+        inputs : str, os.PathLike, Association, ExposureLibrary or sequence
+            The month's biases.
+
+        Returns
+        -------
+        Exposure
+            The superbias (DN).
+
+        Raises
+        ------
+        InputError
+            Where no file holds more than one image set.
+        """
+        self.reference_header.product = "basebias"
+        combined = []
+        for bias in self.library(inputs):
+            if len(bias.imsets) == 1 and not bias.done("CRCORR"):
+                logger.warning("%s: left out, as cosmic rays cannot be found in a single image set.", bias.name)
+                continue
+            combined.append(self.run_each((*FRAME_STAGES, "crcorr"), bias))
+        if not combined:
+            raise InputError(f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2.")
+        mean = self.average.run(combined)
+        columns = self.replace_hot_columns.run(mean)
+        return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
+
+
+class RefBiasPipeline(RefstisPipeline):
+    """Superbias of a week or two: all frames combined, hot pixels flagged."""
+
+    class_alias = "refbias"
+    product_suffix = "refbias_bia"
+    exposure_role = "bias"
+    step_defs: ClassVar = {
+        "dqicorr": DqiCorrStep,
+        "blevcorr": BlevCorrStep,
+        "crcorr": CrCorrStep,
+        "normalize": NormalizeStep,
+        "flag_hot_bias": FlagHotBiasStep,
+        "reference_header": ReferenceHeaderStep,
+    }
+
+    def process(self, inputs):
+        """Make a superbias.
+
+        Parameters
+        ----------
+        inputs : str, os.PathLike, Association, ExposureLibrary or sequence
+            The period's biases.
+
+        Returns
+        -------
+        Exposure
+            The superbias (DN).
+        """
+        self.reference_header.product = "refbias"
+        frames = [self.run_each(FRAME_STAGES, bias) for bias in self.library(inputs)]
+        return self.run_each(("normalize", "flag_hot_bias", "reference_header"), self.crcorr.run(frames))
+
+
+class WeekBiasPipeline(RefstisPipeline):
+    """Superbias of a week with few biases: the month's baseline with the week's hot columns."""
+
+    class_alias = "weekbias"
+    product_suffix = "weekbias_bia"
+    exposure_role = "bias"
+    step_defs: ClassVar = {
+        "dqicorr": DqiCorrStep,
+        "blevcorr": BlevCorrStep,
+        "crcorr": CrCorrStep,
+        "normalize": NormalizeStep,
+        "add_hot_columns": AddHotColumnsStep,
+        "reference_header": ReferenceHeaderStep,
+    }
+
+    def process(self, inputs):
+        """Make a weekly superbias.
+
+        Parameters
+        ----------
+        inputs : str, os.PathLike, Association, ExposureLibrary or sequence
+            The week's biases and the baseline superbias.
+
+        Returns
+        -------
+        Exposure
+            The superbias (DN).
+        """
+        self.reference_header.product = "weekbias"
+        library = self.library(inputs)
+        self.add_hot_columns.reference(library.exposures[0], "basebias")
+        frames = [self.run_each(FRAME_STAGES, bias) for bias in library]
+        return self.run_each(("normalize", "add_hot_columns", "reference_header"), self.crcorr.run(frames))

@@ -1,0 +1,118 @@
+"""Pipelines of superdarks."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from refstis.pipelines.base import RefstisPipeline
+from refstis.stages import (
+    BiasCorrStep,
+    BlevCorrStep,
+    CrCorrStep,
+    DqiCorrStep,
+    FlagHotDarkStep,
+    NormalizeStep,
+    ReferenceHeaderStep,
+    SuperdarkStep,
+    TempCorrStep,
+)
+
+__all__ = ["BaseDarkPipeline", "WeekDarkPipeline"]
+
+logger = logging.getLogger(__name__)
+
+
+class _DarkPipeline(RefstisPipeline):
+    """What both superdarks begin with: darks without bias, at the reference temperature, combined to a rate."""
+
+    exposure_role = "dark"
+
+    def rate(self, library):
+        """Combine darks.
+
+        Parameters
+        ----------
+        library : ExposureLibrary
+            The darks, raw or bias-subtracted.
+
+        Returns
+        -------
+        Exposure
+            Their rate (e-/s).
+        """
+        return self.normalize.run(self.crcorr.run([self._calibrated(dark) for dark in library]))
+
+    def _calibrated(self, dark):
+        if dark.done("BLEVCORR") or dark.done("BIASCORR"):
+            logger.info("%s: BLEVCORR or BIASCORR is COMPLETE, the bias is taken as subtracted.", dark.name)
+            return self.tempcorr.run(dark)
+        return self.run_each(("dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
+
+
+class BaseDarkPipeline(_DarkPipeline):
+    """Baseline superdark of an anneal month: all its darks combined, hot pixels flagged."""
+
+    class_alias = "basedark"
+    product_suffix = "basedark"
+    step_defs: ClassVar = {
+        "dqicorr": DqiCorrStep,
+        "blevcorr": BlevCorrStep,
+        "biascorr": BiasCorrStep,
+        "tempcorr": TempCorrStep,
+        "crcorr": CrCorrStep,
+        "normalize": NormalizeStep,
+        "flag_hot_dark": FlagHotDarkStep,
+        "reference_header": ReferenceHeaderStep,
+    }
+
+    def process(self, inputs):
+        """Make a baseline superdark.
+
+        Parameters
+        ----------
+        inputs : str, os.PathLike, Association, ExposureLibrary or sequence
+            The month's darks, and the superbias of raw ones.
+
+        Returns
+        -------
+        Exposure
+            The superdark (e-/s).
+        """
+        self.reference_header.product = "basedark"
+        return self.run_each(("flag_hot_dark", "reference_header"), self.rate(self.library(inputs)))
+
+
+class WeekDarkPipeline(_DarkPipeline):
+    """Superdark of a week: the week's hot pixels on the month's baseline."""
+
+    class_alias = "weekdark"
+    product_suffix = "weekdark_drk"
+    step_defs: ClassVar = {
+        "dqicorr": DqiCorrStep,
+        "blevcorr": BlevCorrStep,
+        "biascorr": BiasCorrStep,
+        "tempcorr": TempCorrStep,
+        "crcorr": CrCorrStep,
+        "normalize": NormalizeStep,
+        "superdark": SuperdarkStep,
+        "reference_header": ReferenceHeaderStep,
+    }
+
+    def process(self, inputs):
+        """Make a weekly superdark.
+
+        Parameters
+        ----------
+        inputs : str, os.PathLike, Association, ExposureLibrary or sequence
+            The week's darks, the month's baseline dark, and the superbias of raw darks.
+
+        Returns
+        -------
+        Exposure
+            The superdark (e-/s).
+        """
+        self.reference_header.product = "weekdark"
+        library = self.library(inputs)
+        self.superdark.reference(library.exposures[0], "basedark")
+        return self.run_each(("superdark", "reference_header"), self.rate(library))
