@@ -14,6 +14,8 @@ _NAMES = {
     "Truth": "truth",
     "bias_frame": "detector",
     "dark_frame": "detector",
+    "compare": "scoring",
+    "score": "scoring",
     "simulate": "month",
 }
 
@@ -24,7 +26,9 @@ __all__ = [
     "Simulation",
     "Truth",
     "bias_frame",
+    "compare",
     "dark_frame",
+    "score",
     "simulate",
 ]
 

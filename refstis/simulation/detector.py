@@ -378,7 +378,8 @@ class Detector:
         np.add.at(rate, (self.hot["y"], self.hot["x"]), self.hot_rate(mjd))
         return rate
 
-    def _base_factor(self, temperature: float) -> float:
+    def base_factor(self, temperature: float) -> float:
+        """Rate of ordinary pixels at a housing temperature, relative to that at 18 C."""
         dark = parameters()["dark"]
         log_rate = np.log10(self.figures["dark_rate"])
         slope = round(float(np.interp(log_rate, dark["slope_log_rate"], dark["slope_median"])), 6)
@@ -424,7 +425,7 @@ class Detector:
         kernels.mean_charge(
             out,
             self.base,
-            self._base_factor(temperature) * seconds,
+            self.base_factor(temperature) * seconds,
             readout.offset[1],
             readout.from_top,
             2.0 * spurious / (readout.bins[0] * readout.bins[1]),
@@ -523,12 +524,9 @@ class Detector:
         expected = rays["rate"] * (exptime + rays["read_out"]) * self.density
         events = int(streams.poisson_array(stream, np.array([expected]))[0])
         kernels.strike(hits, events, *_ray_tables(), stream, normal)
-        index = np.flatnonzero(hits.ravel() >= 1.0).astype(np.int32)
-        struck = np.minimum(hits.ravel()[index], 65535.0).astype(np.uint16)
-        first = readout.offset[1]
-        charge[first : first + self.sensor[0]] += hits
-
-        if charge.max() > detector["full_well"]:
+        index, struck = np.empty(hits.size, dtype=np.int32), np.empty(hits.size, dtype=np.uint16)
+        number, fullest = kernels.deposit(charge, hits, readout.offset[1], index, struck)
+        if fullest > detector["full_well"]:
             kernels.bleed(charge, detector["full_well"])
         if self.cti:
             self._transfer(charge, mean, readout, mjd)
@@ -575,8 +573,8 @@ class Detector:
             least=int(least),
             most=int(most),
             total=int(total),
-            hit_index=index,
-            hit_charge=struck,
+            hit_index=index[:number].copy(),
+            hit_charge=struck[:number].copy(),
             events=events,
         )
 

@@ -10,6 +10,7 @@ __all__ = [
     "bleed",
     "collect",
     "collect_fast",
+    "deposit",
     "mean_charge",
     "read_out",
     "strike",
@@ -197,6 +198,33 @@ def strike(hits, events, fractions, log_charge, log_length, scatter, weights, st
                     if 0 <= column < nx:
                         hits[row, column] += part * wy[j] * wx[k]
     state[0] = counter
+
+
+@njit(nogil=True, cache=True)
+def deposit(charge, hits, y_offset, index, amount):
+    """Add the charge of cosmic rays, and list the pixels that got at least an electron.
+
+    Returns
+    -------
+    number : int
+        How many entries of `index` (flat, int32) and `amount` (uint16) were filled.
+    most : float
+        Largest charge of any pixel.
+    """
+    number = 0
+    most = np.float32(0.0)
+    ny, nx = hits.shape
+    for y in range(ny):
+        for x in range(nx):
+            value = hits[y, x]
+            if value > 0.0:
+                charge[y + y_offset, x] += value
+                if value >= 1.0:
+                    index[number] = y * nx + x
+                    amount[number] = np.uint16(min(value, np.float32(65535.0)))
+                    number += 1
+            most = max(most, charge[y + y_offset, x])
+    return number, most
 
 
 @njit(nogil=True, cache=True)
