@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "anneals": ("refstis.commands.anneals:app", "A month"),
     "exposures": ("refstis.commands.exposures:app", "A month"),
     "plan": ("refstis.commands.plan:plan", "A month"),
+    "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }
 

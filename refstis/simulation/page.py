@@ -86,6 +86,8 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         add(f"{label}: number", section, "pixels")
         for name in ("mean", "median", "rms", "robust_rms", "largest"):
             add(f"{label}: {name.replace('_', ' ')} of the error", section, name)
+    if "saturated" in figures:
+        rows.append(("saturated and bled into, left out above", _number(figures["saturated"]), ""))
     add("hot pixels: relative bias", figures.get("hot", {}), "relative_bias")
     add("column means: rms of the error", figures["columns"], "rms")
     add("column means: largest error", figures["columns"], "largest")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from refstis.errors import InputError
 from refstis.simulation.detector import parameters
+from refstis.simulation.kernels import bleed
+from refstis.simulation.readout import Readout
 from refstis.simulation.truth import Truth
 
 __all__ = ["Comparison", "compare", "score"]
@@ -88,8 +91,7 @@ def _read(path: Path) -> _Image:
                 raise InputError(f"{path}: SCI has no pixels; give a product or a calibrated image")
             planes = {}
             for name in ("ERR", "DQ"):
-                hdu = hdus[name, 1] if (name, 1) in hdus else None
-                data = None if hdu is None else hdu.data
+                data = hdus[name, 1].data if (name, 1) in hdus else None
                 planes[name] = np.zeros(sci.data.shape) if data is None else np.asarray(data)
             filetype = str(primary.get("FILETYPE", "")).strip()
             target = str(primary.get("TARGNAME", "")).strip()
@@ -173,6 +175,8 @@ def _column_figures(error: np.ndarray, limit: np.ndarray, chosen: np.ndarray) ->
     best = np.sqrt(np.where(chosen, limit**2, 0.0).sum(axis=0)[use]) / count[use]
     if mean.size == 0:
         return {"columns": 0}
+    # The mean error of all pixels has a figure of its own.
+    mean -= mean.mean()
     return {
         "columns": int(use.sum()),
         "rms": float(np.sqrt(np.mean(mean**2))),
@@ -219,25 +223,29 @@ def _dark(
     noise = truth.detector.noise(readout)
     true = truth.dark_rate(frames)
     # The best estimate of a rate weights each frame with its variance: photons and read noise.
-    information = np.zeros_like(true)
+    information, fullest = np.zeros_like(true), np.zeros_like(true)
     for frame in frames:
         seconds = truth.frames["exptime"][frame] * truth.detector.base_factor(
             float(truth.frames["temperature"][frame])
         )
-        information += seconds**2 / (truth.charge(int(frame)) + noise**2)
+        charge = truth.charge(int(frame))
+        np.maximum(fullest, charge, out=fullest)
+        information += seconds**2 / (charge + noise**2)
     limit = 1.0 / np.sqrt(information)
     value = image.sci
     if image.single:
         value = _rate_of_counts(image, truth, frames)
     error = value - true
     usual = float(np.median(truth.detector.base)) * readout.bins[0] * readout.bins[1]
-    ordinary = true < 2.0 * usual
-    hot = true >= 0.1
+    saturated = _saturated(fullest, truth, readout)
+    ordinary = (true < 2.0 * usual) & ~saturated
+    hot = (true >= 0.1) & ~saturated
+    warm = ~(ordinary | hot | saturated)
     figures = {
         "unit": "electrons/s at 18 C",
         "true_median": float(np.median(true[ordinary])),
         "ordinary": _error_figures(error[ordinary], limit[ordinary]),
-        "warm": _error_figures(error[~ordinary & ~hot], limit[~ordinary & ~hot]),
+        "warm": _error_figures(error[warm], limit[warm]),
         "hot": _error_figures(error[hot], limit[hot])
         | {"relative_bias": float(np.median(error[hot] / true[hot])) if hot.any() else 0.0},
         "columns": _column_figures(error, limit, ordinary),
@@ -245,9 +253,20 @@ def _dark(
             "ordinary": _pull_figures(error[ordinary], image.err[ordinary]),
             "hot": _pull_figures(error[hot], image.err[hot]),
         },
+        "saturated": int(saturated.sum()),
         "flags": _flag_figures(true, (image.dq & _HOT_PIXEL) != 0),
     }
     return true, limit, ordinary, figures
+
+
+def _saturated(charge: np.ndarray, truth: Truth, readout: Readout) -> np.ndarray:
+    """Pixels above the saturation of the CCDTAB, and those into which full wells bleed."""
+    detector = parameters()["detector"]
+    spilled = charge.astype(np.float32)
+    bleed(spilled, detector["full_well"])
+    level = truth.detector.typical_level(readout)
+    full = charge / detector["gain"][readout.gain] + level > detector["saturate"][readout.gain]
+    return full | (spilled > charge.astype(np.float32))
 
 
 def _rate_of_counts(image: _Image, truth: Truth, frames: np.ndarray) -> np.ndarray:
@@ -267,7 +286,7 @@ def _rate_of_counts(image: _Image, truth: Truth, frames: np.ndarray) -> np.ndarr
 
 def _flag_figures(true: np.ndarray, flagged: np.ndarray) -> dict[str, Any]:
     bins = []
-    for low, high in zip(RATE_EDGES[:-1], RATE_EDGES[1:], strict=True):
+    for low, high in pairwise(RATE_EDGES):
         inside = (true >= low) & (true < high)
         number = int(inside.sum())
         bins.append(
@@ -329,7 +348,7 @@ def _rejection(path: Path, truth: Truth) -> dict[str, Any]:
         "false_alarms": false / max(clean, 1),
         "by_significance": [
             {"from": low, "to": high, "pixels": int(n), "found": float(m / n) if n else None}
-            for low, high, n, m in zip(SIGNIFICANCE_EDGES[:-1], SIGNIFICANCE_EDGES[1:], *counts, strict=True)
+            for (low, high), n, m in zip(pairwise(SIGNIFICANCE_EDGES), *counts, strict=True)
         ],
     }
 
