@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "registered"]
 
 # name: (module:function, help group)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -25,8 +25,8 @@ def refstis() -> None:
     """Superbiases and superdarks for the STIS CCD."""
 
 
-def main() -> None:
-    """Run the `refstis` command; an expected error is one line, without a traceback."""
+def registered() -> typer.Typer:
+    """The app with all commands of the table."""
     for name, (target, group) in COMMANDS.items():
         module, attribute = target.split(":")
         command = getattr(importlib.import_module(module), attribute)
@@ -34,10 +34,17 @@ def main() -> None:
             app.add_typer(command, name=name, rich_help_panel=group)
         else:
             app.command(name, rich_help_panel=group)(command)
+    return app
+
+
+def main() -> None:
+    """Run the `refstis` command; an expected error is one line, without a traceback."""
     try:
-        app()
-    except Exception as error:  # noqa: BLE001 - the last place where an error can be made kind
-        if "refstis.errors" not in sys.modules or not isinstance(error, sys.modules["refstis.errors"].RefstisError):
+        registered()()
+    except Exception as error:
+        # the last place where an error can be made kind, without importing what no command has imported
+        errors = sys.modules.get("refstis.errors")
+        if errors is None or not isinstance(error, errors.RefstisError):
             raise
         print(f"refstis: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
