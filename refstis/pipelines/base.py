@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -37,6 +38,26 @@ class RefstisPipeline(Pipeline, RefstisStep):
 
     product_suffix: ClassVar[str]
     exposure_role: ClassVar[str]
+
+    def run(self, *args):
+        """Run the pipeline.
+
+        Parameters
+        ----------
+        *args
+            What `process` takes.
+
+        Returns
+        -------
+        Exposure
+            The product.
+        """
+        # stpipe collects garbage before every step; what the imports left is set aside, so that this costs nothing
+        gc.freeze()
+        try:
+            return super().run(*args)
+        finally:
+            gc.unfreeze()
 
     def library(self, inputs) -> ExposureLibrary:
         """Open the inputs and hand the association's reference files to the stages.
