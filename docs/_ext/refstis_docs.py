@@ -10,9 +10,9 @@ import inspect
 import pkgutil
 from pathlib import Path
 
-import click
 import typer
 from sphinx.util.docutils import SphinxDirective
+from typer.testing import CliRunner
 
 import refstis
 
@@ -90,39 +90,27 @@ class Stages(Generated):
 
 
 class Commands(Generated):
-    """Every command with its arguments and options, as --help prints them."""
+    """What --help prints for every command."""
 
     def parts(self):
-        from refstis.commands import main
+        from refstis.commands.main import registered
 
-        for name, (target, *_) in sorted(main.COMMANDS.items()):
-            single = typer.Typer(add_completion=False)
-            single.command(name)(pkgutil.resolve_name(target))
-            yield from self.one(f"refstis {name}", typer.main.get_command(single))
-
-    def one(self, title, command):
-        context = click.Context(command, info_name=title)
-        yield f"## {title}"
-        yield f"```text\n{' '.join([title, *command.collect_usage_pieces(context)])}\n```"
-        yield inspect.cleandoc(command.help or "")
-        rows = [
-            (
-                ", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts]),
-                p.make_metavar(context),
-                p.help or "",
-                default(p),
-            )
-            for p in command.params
-            if not getattr(p, "hidden", False)
-        ]
-        if rows:
-            yield table(["argument", "kind", "what it is", "default"], rows)
+        app = registered()
+        runner = CliRunner()
+        for names in leaves(typer.main.get_command(app)):
+            arguments = [*names, "--help"]
+            done = runner.invoke(app, arguments, prog_name="refstis", env={"COLUMNS": "96", "TERM": "dumb"})
+            yield f"## refstis {' '.join(names)}".rstrip()
+            yield f"```text\n{done.output.strip()}\n```"
 
 
-def default(parameter):
-    return (
-        "" if parameter.default in (None, (), []) or callable(parameter.default) else f"`{parameter.default}`"
-    )
+def leaves(command, names=()):
+    """Names of a command, or of each command of a group, and of the group itself where it is the root."""
+    commands = getattr(command, "commands", {})
+    if not names or not commands:
+        yield names
+    for name in sorted(commands):
+        yield from leaves(commands[name], (*names, name))
 
 
 class QualityBits(Generated):
@@ -174,10 +162,19 @@ def write_api_pages(app):
             page.unlink()
 
 
+def mark_sections(_app, what, _name, _obj, _options, lines):
+    """Make rubrics of the sections of module docstrings, which numpydoc leaves to be titles of the page."""
+    if what == "module":
+        for number in range(len(lines) - 1, 0, -1):
+            if lines[number] and set(lines[number]) == {"-"} and lines[number - 1]:
+                lines[number - 1 : number + 1] = [f".. rubric:: {lines[number - 1]}", ""]
+
+
 def setup(app):
     app.add_directive("refstis-stages", Stages)
     app.add_directive("refstis-commands", Commands)
     app.add_directive("refstis-dq", QualityBits)
     app.add_directive("refstis-configuration", Configuration)
+    app.connect("autodoc-process-docstring", mark_sections)
     app.connect("builder-inited", write_api_pages)
     return {"parallel_read_safe": True}
