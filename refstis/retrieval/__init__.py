@@ -18,9 +18,9 @@ _HOME = {
     "Selection": "selection",
     "Source": "selection",
     "build_xml_request": "dads",
-    "collect": "collect",
+    "collect": "sources",
     "everything_retrieved": "dads",
-    "open_source": "collect",
+    "open_source": "sources",
     "submit_xml_request": "dads",
 }
 

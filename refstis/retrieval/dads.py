@@ -210,7 +210,7 @@ def _text(answer: HTTPResponse, archive: str) -> str:
 
 
 def _speak(archive: str, method: str, path: str, form: str | None = None) -> HTTPResponse:
-    """One request over TLS. The server is asked to close, so the answer owns the connection."""
+    """One request over TLS; its answer owns the connection."""
     import ssl
 
     from refstis import __version__
@@ -222,15 +222,21 @@ def _speak(archive: str, method: str, path: str, form: str | None = None) -> HTT
         connection = HTTPSConnection(
             archive, timeout=policy()["transfer"]["read_timeout"], context=ssl.create_default_context()
         )
+    except (HTTPException, ValueError) as error:
+        raise ConfigurationError(f"The setting 'archive', {archive!r}, is not a host: {error}.") from error
+    try:
         connection.request(method, path, form, headers)
         answer = connection.getresponse()
     except ssl.SSLError as error:
+        connection.close()
         raise RetrievalError(f"{archive} does not identify itself: {error}. Nothing was sent.") from error
     except (OSError, HTTPException, ValueError) as error:
+        connection.close()
         raise RetrievalError(f"{archive} cannot be reached over TLS: {error}") from error
+    if connection.sock is not None:
+        connection.sock.close()  # in truth, when the answer is closed or read to its end
     if answer.status != 200:
         answer.close()
-        connection.close()
         raise RetrievalError(f"{archive}{path.partition('?')[0]} answers {answer.status} {answer.reason}")
     return answer
 
@@ -251,7 +257,6 @@ def _sign(xml_request: str, key: Path) -> str:
     body = xml_request[xml_request.index("<distributionRequest") :]
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     signer = XMLSigner(method=methods.enveloped, signature_algorithm="rsa-sha256", digest_algorithm="sha256")
-    signer.namespaces = {None: "http://www.w3.org/2000/09/xmldsig#"}  # type: ignore[dict-item]
     try:
         signed = signer.sign(etree.fromstring(body, parser), key=pem)
     except (TypeError, ValueError) as error:

@@ -81,6 +81,8 @@ class _Missions:
             self.session.get(f"{self.server}/search/util/api/v0.1/column_list", params={"mission": "hst"})
         )
         rows = [(entry["column_name"], entry["qual_type"], entry["description"]) for entry in answer]
+        if not rows:
+            raise ValueError("no columns")  # astroquery would take that for not having asked
         self.missions.columns["hst"] = Table(rows=rows, names=("name", "data_type", "description"))
 
     @staticmethod
@@ -153,7 +155,8 @@ class _Explained:
 
         from refstis.retrieval.client import cause
 
-        if isinstance(error, (requests.RequestException, TooLongError)):
+        no_json = isinstance(error, requests.JSONDecodeError)  # an OSError, too, as all errors of requests
+        if isinstance(error, (OSError, TooLongError)) and not no_json:
             raise RetrievalError(
                 f"MAST's {self.what} at {self.server} failed: {cause(error)}. "
                 "Try again later, or take the exposures from a folder."

@@ -41,7 +41,8 @@ __all__ = ["download"]
 
 log = logging.getLogger("refstis.retrieval")
 
-_CHUNK = 1 << 16
+# What one read asks for, and so the most that is lost of a body that breaks off.
+_CHUNK = 1 << 14
 # A STIS primary header takes about 20 kB.
 _LONGEST_HEADER = 1 << 20
 
@@ -181,6 +182,7 @@ class _Transfer:
         """Bring the file, or raise one of the four exceptions above, or OutputError."""
         try:
             if self._is_there():
+                self._forget()  # what a kill between two steps may have left
                 return self._keep()
             with locked(self.part, self.job.stop) as stream:
                 if self._is_there():  # another run was faster
