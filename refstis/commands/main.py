@@ -11,6 +11,7 @@ __all__ = ["app", "main", "registered"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "anneals": ("refstis.commands.anneals:app", "A month"),
     "exposures": ("refstis.commands.exposures:app", "A month"),
+    "fetch": ("refstis.commands.fetch:fetch", "A month"),
     "plan": ("refstis.commands.plan:plan", "A month"),
     "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),

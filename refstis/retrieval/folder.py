@@ -152,6 +152,8 @@ class Folder:
 
     @staticmethod
     def _read(path: Path):
+        if not path.is_file():
+            raise _UnreadableError("is not a file")  # a pipe of that name would be waited for
         try:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
                 facts = primary_facts(stream)
