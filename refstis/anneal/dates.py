@@ -6,7 +6,7 @@ importing `astropy.time` for them costs more than reading a month of headers.
 
 import math
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 from refstis.errors import ConfigurationError
 
@@ -64,7 +64,7 @@ def parse_date(value: str | float | date) -> float:
                 f"{value!r} is not a date: write 2013-05-16, 2013-05-16T00:02:46 (UTC) or an MJD"
             ) from None
     if moment.tzinfo is not None:
-        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
     mjd = _UNIX_EPOCH_MJD + (moment - _UNIX_EPOCH) / timedelta(days=1)
     if not _FIRST_MJD <= mjd <= _LAST_MJD:
         raise ConfigurationError(f"{value!r} is not a date in the lifetime of STIS")

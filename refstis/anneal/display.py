@@ -11,10 +11,16 @@ from rich.text import Text
 from refstis.anneal.dates import isoformat
 from refstis.anneal.plan import MonthPlan, Node, Plan
 
-__all__ = ["graph_svg", "print_plan"]
+__all__ = ["console_for_tables", "graph_svg", "print_plan", "summary"]
 
 _STATUS_STYLE = {"new": "cyan", "made": "green", "remake": "yellow", "not needed": "dim"}
 _LEFT_OUT_AT_MOST = 12
+
+
+def console_for_tables() -> Console:
+    """Console for standard output; in a file or a pipe lines are as long as a table needs."""
+    console = Console()
+    return console if console.is_terminal else Console(width=240)
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -27,9 +33,9 @@ def print_plan(plan: Plan, console: Console) -> None:
     console : rich.console.Console
         Where to.
     """
-    for one in plan.months:
-        nodes = [node for node in plan.nodes.values() if node.month == one.month.name]
-        console.print(_month(plan, one, nodes))
+    for month in plan.months:
+        nodes = [node for node in plan.nodes.values() if node.month == month.month.name]
+        console.print(_month(plan, month, nodes))
     faults = [one for one in plan.exclusions if one.fault]
     others = [one for one in plan.exclusions if not one.fault]
     if faults:
@@ -56,7 +62,10 @@ def summary(plan: Plan) -> str:
     counts = Counter(node.status for node in plan.nodes.values() if not node.intermediate)
     total = sum(counts.values())
     steps = sum(node.status in ("new", "remake") for node in plan.nodes.values() if node.intermediate)
-    parts = [f"{counts[status]} {word}" for status, word in (("new", "to make"), ("remake", "to make again"), ("made", "made"))]
+    parts = [
+        f"{counts[status]} {word}"
+        for status, word in (("new", "to make"), ("remake", "to make again"), ("made", "made"))
+    ]
     text = f"{len(plan.months)} month{'s' * (len(plan.months) != 1)}, {total} products: {', '.join(parts)}"
     if steps:
         text += f"; {steps} intermediate steps"
@@ -69,7 +78,9 @@ def _month(plan: Plan, one: MonthPlan, nodes: Sequence[Node]) -> RenderableType:
     title = f"{one.month.name}  {isoformat(one.begin, 'minutes')} to {isoformat(one.end, 'minutes')} UTC"
     lines: list[RenderableType] = [
         Text(f"\n{title}", style="bold"),
-        Text(f"weeks: {one.periods['WK'][0].reason}; two weeks: {one.periods['BIWK'][0].reason}", style="dim"),
+        Text(
+            f"weeks: {one.periods['WK'][0].reason}; two weeks: {one.periods['BIWK'][0].reason}", style="dim"
+        ),
     ]
     lines += [Text(f"CAUTION {caution}", style="yellow") for caution in one.cautions]
     table = Table(box=None, pad_edge=False, show_edge=False)
@@ -85,7 +96,13 @@ def _month(plan: Plan, one: MonthPlan, nodes: Sequence[Node]) -> RenderableType:
         table.add_row(period, Text(name), text, inputs, told)
     for missing in plan.missing:
         if missing.month == one.month.name:
-            table.add_row(missing.period, Text("none", style="red"), Text(f"no {missing.kind}: {missing.reason}"), "", "")
+            table.add_row(
+                missing.period,
+                Text("none", style="red"),
+                Text(f"no {missing.kind}: {missing.reason}"),
+                "",
+                "",
+            )
     lines.append(table)
     return Group(*lines)
 
@@ -176,7 +193,10 @@ def _month_svg(one: MonthPlan, nodes: Sequence[Node], top: float) -> tuple[list[
                 top + 30 + row * (_HEIGHT + _GAP_Y),
             )
     edges = dict.fromkeys(
-        (box_of[parent], box_of[node.identity]) for node in nodes for parent in node.parents if parent in box_of
+        (box_of[parent], box_of[node.identity])
+        for node in nodes
+        for parent in node.parents
+        if parent in box_of
     )
     title = f"{one.month.name}: {isoformat(one.begin, 'days')} to {isoformat(one.end, 'days')}"
     parts = [f'<text x="{_MARGIN}" y="{top + 14:g}" font-size="16" font-weight="bold">{_text(title)}</text>']
@@ -208,7 +228,7 @@ def _box_svg(members: Sequence[Node], x: float, y: float) -> Iterable[str]:
     state = "to make" if statuses & {"new", "remake"} else "made"
     tooltip = "\n".join([node.name if len(members) == 1 else name, node.reason, state, *node.cautions])
     mark = ' stroke-dasharray="5 3"' if node.cautions else ""
-    yield f'<g><title>{_text(tooltip.replace(chr(10), " · "))}</title>'
+    yield f"<g><title>{_text(tooltip.replace(chr(10), ' · '))}</title>"
     yield (
         f'<rect x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="{_FILL[node.kind]}" '
         f'stroke="{stroke}" stroke-width="1.5"{mark}/>'

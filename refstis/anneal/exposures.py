@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refstis.anneal.dates import isoformat
-from refstis.anneal.headers import HeaderUnit, Headers, open_fits, read_headers
+from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
 from refstis.errors import ConfigurationError, InputError
 
@@ -23,6 +22,8 @@ __all__ = [
 # Header keywords that name reference files which change the pixels of a superbias or superdark.
 REFERENCE_KEYWORDS = ("CCDTAB", "BPIXTAB", "CRREJTAB")
 _SAMPLED_ROWS = 64
+# DN; saturation of amp D at gain 1 in the CCDTAB (32400 at gain 4).
+_SATURATED = 32000.0
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class Exposure:
         DATE of the file: when the archive wrote it.
     references : dict
         Header values of the reference file keywords.
-    level, rms, saturated : float or None
-        Bias level (DN): the largest of the imsets' deviations decides in screening, so the list of imset values
-        is kept; robust rms of the image (DN); part of the image at or above 32000 DN.
+    level, rms, saturated : tuple of float
+        Of each imset, from some of its rows: bias level (DN; MEANBLEV where it is set, else the median of the
+        leading overscan), robust rms of the image (DN), and part of the image at or above 32000 DN.
     """
 
     path: str
@@ -109,7 +110,7 @@ class Exposure:
     @property
     def name(self) -> str:
         """File name, or the rootname where no file is known."""
-        return os.path.basename(self.path) or self.rootname
+        return Path(self.path).name or self.rootname
 
     @property
     def order(self) -> tuple:
@@ -129,7 +130,9 @@ class Exposure:
     @classmethod
     def from_facts(cls, path: str, checksum: str, facts: dict[str, Any]) -> "Exposure":
         """The inverse of `facts`."""
-        kept = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+        kept: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+        }
         return cls(path=path, checksum=checksum, **kept)
 
 
@@ -190,7 +193,7 @@ def find_raws(folder: str | os.PathLike) -> list[str]:
         Where there is no such folder.
     """
     root = os.path.abspath(folder)
-    if not os.path.isdir(root):
+    if not Path(root).is_dir():
         raise ConfigurationError(f"{folder}: is not a folder; a folder with raw exposures was expected")
     found, seen = [], set()
     for directory, names, files in os.walk(root, followlinks=True):
@@ -205,7 +208,7 @@ def find_raws(folder: str | os.PathLike) -> list[str]:
         seen.add((status.st_dev, status.st_ino))
         names.sort()
         found += [
-            os.path.join(directory, name)
+            str(Path(directory, name))
             for name in files
             if name.endswith(("_raw.fits", "_raw.fits.gz")) and not name.startswith(".")
         ]
@@ -252,7 +255,7 @@ def checksum_of(path: str | os.PathLike) -> str:
     OSError
         Where it cannot be read.
     """
-    with open(path, "rb") as handle:
+    with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -344,7 +347,7 @@ def _exposure_of(path: str, checksum: str, headers: Headers) -> Exposure:
             facts["end"] = number(images[-1].keywords, "EXPEND")
             times = [number(unit.keywords, "EXPTIME") for unit in images]
             facts["exposure_times"] = tuple(time for time in times if time is not None)
-    sizes = {(unit.keywords.get("NAXIS1", 0), unit.keywords.get("NAXIS2", 0)) for unit in images}
+    sizes = {_size(unit) for unit in images}
     fault = headers.fault
     if not fault and not images:
         fault = "has no SCI extension"
@@ -380,6 +383,11 @@ def _exposure_of(path: str, checksum: str, headers: Headers) -> Exposure:
     return exposure
 
 
+def _size(unit: HeaderUnit) -> tuple[int, int]:
+    width, height = (unit.keywords.get(name, 0) for name in ("NAXIS1", "NAXIS2"))
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
 def _flags(images: Sequence[HeaderUnit]) -> tuple[str, ...]:
     flags = []
     for number, unit in enumerate(images, 1):
@@ -392,35 +400,37 @@ def _flags(images: Sequence[HeaderUnit]) -> tuple[str, ...]:
 
 
 def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], list[float], list[float]]:
-    level, rms, saturated = [], [], []
-    with open_fits(path) as handle:
+    figures: list[tuple[float, float, float]] = []
+    # Pixels that are no numbers make figures that are none, and those are left out.
+    with open_fits(path)[0] as handle, np.errstate(all="ignore"):
         for unit in images:
             rows = _sample(handle, unit)
             if rows is None:
                 continue
             # LTV1 is the width of the leading overscan (19 unbinned columns); its outermost one is unreliable.
             offset = unit.keywords.get("LTV1")
-            overscan = int(offset) if isinstance(offset, int | float) and 3 <= offset < rows.shape[1] / 4 else 0
+            known = isinstance(offset, int | float) and 3 <= offset < rows.shape[1] / 4
+            overscan = int(offset) if known else 0  # type: ignore[arg-type]
             image = rows[:, overscan : rows.shape[1] - overscan]
-            blevcorr = unit.keywords.get("MEANBLEV")
-            if isinstance(blevcorr, int | float) and blevcorr > 0:
-                level.append(float(blevcorr))
-            else:
-                level.append(float(np.median(rows[:, 1:overscan] if overscan else image)))
-            middle = np.median(image)
-            rms.append(float(1.4826 * np.median(np.abs(image - middle))))
-            saturated.append(float(np.mean(image >= 32000.0)))
-    return [value for value in level if isfinite(value)], [value for value in rms if isfinite(value)], saturated
+            level = unit.keywords.get("MEANBLEV")
+            if not isinstance(level, int | float) or level <= 0:
+                level = float(np.median(rows[:, 1:overscan] if overscan else image))
+            rms = 1.4826 * float(np.median(np.abs(image - np.median(image))))
+            figures.append((level, rms, float(np.mean(image >= _SATURATED))))
+    sound = [figure for figure in figures if all(isfinite(value) for value in figure)]
+    return [one[0] for one in sound], [one[1] for one in sound], [one[2] for one in sound]
 
 
 def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
     """A few rows of an image, spread over it, as float64; None where it is no image with data."""
     keywords = unit.keywords
-    width, height, bitpix = keywords.get("NAXIS1"), keywords.get("NAXIS2"), keywords.get("BITPIX")
-    if keywords.get("NAXIS") != 2 or keywords.get("XTENSION") != "IMAGE" or not width or not height:
-        return None
-    dtype = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[bitpix]
+    width, height = _size(unit)
+    dtype = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[int(keywords["BITPIX"] or 0)]
     itemsize = np.dtype(dtype).itemsize
+    if keywords.get("NAXIS") != 2 or keywords.get("XTENSION") != "IMAGE":
+        return None
+    if not 0 < width * height * itemsize <= unit.data_size:
+        return None
     rows = []
     for row in range(0, height, max(1, height // _SAMPLED_ROWS)):
         handle.seek(unit.data_offset + row * width * itemsize)
@@ -459,6 +469,12 @@ def select(exposure: Exposure, policy: Policy) -> str | Exclusion:
         return out(f"TARGNAME {exposure.target}, expected {rules.bias.target} or {rules.dark.target}")
     if exposure.fault:
         return out(f"{exposure.fault}; replace the file", fault=True)
+    begin, seconds, gain = exposure.begin, exposure.exposure_time, exposure.gain
+    xbin, ybin = exposure.xbin, exposure.ybin
+    if begin is None or seconds is None or gain is None or xbin is None or ybin is None:
+        return out(
+            "its headers do not tell date, exposure time, gain and binning; replace the file", fault=True
+        )
     if exposure.amplifier != rules.amplifier:
         return out(f"CCDAMP {exposure.amplifier}, expected {rules.amplifier}")
     if exposure.subarray:
@@ -466,30 +482,24 @@ def select(exposure: Exposure, policy: Policy) -> str | Exclusion:
     if exposure.flags:
         return out("; ".join(exposure.flags[:3]), fault=True)
     if exposure.target == rules.bias.target:
-        if exposure.exposure_time is None or not 0 <= exposure.exposure_time < rules.bias.exposure_time_below:
-            return out(
-                f"a bias of {exposure.exposure_time:g} s, expected less than {rules.bias.exposure_time_below:g} s"
-            )
-        if policy.superbias_mode(exposure.gain, exposure.xbin, exposure.ybin) is None:
-            return out(
-                f"superbiases of gain {exposure.gain}, {exposure.xbin}x{exposure.ybin} are not made: "
-                "the policy has no such mode"
-            )
+        longest = rules.bias.exposure_time_below
+        if not 0 <= seconds < longest:
+            return out(f"a bias of {seconds:g} s, expected less than {longest:g} s")
+        if policy.superbias_mode(gain, xbin, ybin) is None:
+            return out(f"superbiases of gain {gain}, {xbin}x{ybin} are not made: the policy has no such mode")
         return "bias"
-    if exposure.gain != rules.dark.gain:
-        return out(f"CCDGAIN {exposure.gain}, expected {rules.dark.gain}")
-    if (exposure.xbin, exposure.ybin) != rules.dark.binning:
-        expected = "x".join(str(factor) for factor in rules.dark.binning)
-        return out(f"binning {exposure.xbin}x{exposure.ybin}, expected {expected}")
-    windows = [window for window in rules.dark.exposure_times if window.covers(exposure.begin)]
-    lengths = {exposure.exposure_time, *exposure.exposure_times} - {None}
-    total_fits = any(window.accepts(exposure.exposure_time) for window in windows)
-    each_fits = bool(exposure.exposure_times) and all(
-        any(window.accepts(time) for window in windows) for time in exposure.exposure_times
-    )
-    if not (total_fits or each_fits):
+    if gain != rules.dark.gain:
+        return out(f"CCDGAIN {gain}, expected {rules.dark.gain}")
+    if (xbin, ybin) != rules.dark.binning:
+        return out(
+            f"binning {xbin}x{ybin}, expected {'x'.join(str(factor) for factor in rules.dark.binning)}"
+        )
+    windows = [window for window in rules.dark.exposure_times if window.covers(begin)]
+    # The archive's duration is that of the whole file; a file of several full-length imsets is as good.
+    fits = [any(window.accepts(time) for window in windows) for time in exposure.exposure_times]
+    if not any(window.accepts(seconds) for window in windows) and not (fits and all(fits)):
         expected = " or ".join(str(window) for window in windows) or "none at that date"
-        return out(f"a dark of {min(lengths):g} s, expected {expected}")
+        return out(f"a dark of {seconds:g} s, expected {expected}")
     return "dark"
 
 
@@ -522,7 +532,9 @@ def screen_group(
         if len(measured) < limits.smallest_group:
             continue
         middle = float(np.median(measured))
-        allowed = max(limit.least, limit.sigma * 1.4826 * float(np.median(np.abs(np.array(measured) - middle))))
+        allowed = max(
+            limit.least, limit.sigma * 1.4826 * float(np.median(np.abs(np.array(measured) - middle)))
+        )
         for index, value in enumerate(values):
             worst = max(value, key=lambda figure: abs(figure - middle), default=middle)
             if abs(worst - middle) > allowed:
@@ -583,5 +595,3 @@ def remove_duplicates(exposures: Iterable[Exposure]) -> tuple[list[Exposure], li
             reason = f"another version (written {exposure.made or 'at an unknown date'}) of {best.path}"
         exclusions.append(Exclusion.of(exposure, reason))
     return sorted(chosen.values(), key=lambda one: one.order), exclusions
-
-

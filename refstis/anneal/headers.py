@@ -5,10 +5,11 @@ header to header without touching the data between, checks on the way that the f
 and is robust: whatever the bytes are, the result is keywords or one `InputError`.
 """
 
-import gzip
+import io
 import os
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 from refstis.errors import InputError
@@ -66,8 +67,8 @@ class Headers:
         return [unit for unit in self.units[1:] if unit.keywords.get("EXTNAME") == name]
 
 
-def open_fits(path: str | os.PathLike) -> BinaryIO:
-    """Open a FITS file for reading, unpacking it on the way where it is gzipped.
+def open_fits(path: str | os.PathLike) -> tuple[BinaryIO, str]:
+    """Open a FITS file for reading; a gzipped one is unpacked in memory.
 
     Parameters
     ----------
@@ -76,8 +77,10 @@ def open_fits(path: str | os.PathLike) -> BinaryIO:
 
     Returns
     -------
-    file object
+    handle : file object
         In binary mode, seekable.
+    fault : str
+        Why a gzipped file could not be unpacked to its end; empty where it could.
 
     Raises
     ------
@@ -86,14 +89,32 @@ def open_fits(path: str | os.PathLike) -> BinaryIO:
     """
     try:
         # A named pipe of that name would make open() wait for ever.
-        if not os.path.isfile(path):
+        if not Path(path).is_file():
             raise InputError(f"{path}: is not there, or is not a file; a FITS file was expected")
-        handle = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        handle = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
         magic = handle.read(2)
         handle.seek(0)
+        if magic != b"\x1f\x8b":
+            return handle, ""
+        with handle:
+            return _unpack(handle)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return gzip.GzipFile(fileobj=handle) if magic == b"\x1f\x8b" else handle  # type: ignore[return-value]
+
+
+def _unpack(handle: BinaryIO) -> tuple[BinaryIO, str]:
+    # The gzip module loses what it unpacked last before an error, and with it the headers of a small file.
+    unpacked = io.BytesIO()
+    unpacker = zlib.decompressobj(wbits=31)
+    fault = ""
+    try:
+        while (packed := handle.read(1 << 20)) and not unpacker.eof:
+            unpacked.write(unpacker.decompress(packed))
+    except zlib.error as error:
+        fault = f"cannot be unpacked: {error}"
+    if not fault and not unpacker.eof:
+        fault = "truncated: the gzipped file has no end"
+    return unpacked, fault
 
 
 def read_headers(path: str | os.PathLike) -> Headers:
@@ -115,9 +136,10 @@ def read_headers(path: str | os.PathLike) -> Headers:
         Where not even the primary header can be read.
     """
     headers = Headers()
-    with open_fits(path) as handle:
+    handle, headers.fault = open_fits(path)
+    with handle:
         try:
-            length = _length(handle)
+            length = handle.seek(0, os.SEEK_END)
             offset = 0
             while offset < length:
                 if len(headers.units) >= _MOST_UNITS:
@@ -129,31 +151,24 @@ def read_headers(path: str | os.PathLike) -> Headers:
                     if not headers.units:
                         raise InputError(f"{path}: is not a FITS file; download it again")
                     # Anything may follow the last extension in FITS, but nothing does in an archive file.
-                    headers.fault = f"byte {offset} should begin an extension and does not"
+                    headers.fault = headers.fault or (
+                        f"truncated or damaged: byte {offset} of {length} should begin an extension and does not"
+                    )
                     break
                 headers.units.append(unit)
                 end = unit.data_offset + unit.data_size
                 if end > length:
-                    headers.fault = f"truncated: {length} bytes, at least {end} expected"
+                    headers.fault = headers.fault or f"truncated: {length} bytes, at least {end} expected"
                     break
                 offset = unit.data_offset + -(-unit.data_size // _BLOCK) * _BLOCK
-        except (OSError, EOFError, zlib.error) as error:
-            if not headers.units:
-                raise InputError(f"{path}: cannot be read: {error}; download it again") from None
-            headers.fault = f"cannot be read to its end: {error}"
+        except OSError as error:
+            headers.fault = f"cannot be read: {error.strerror or error}"
+    if not headers.units:
+        raise InputError(f"{path}: {headers.fault or 'is empty'}; download it again")
     expected = headers.primary.get("NEXTEND")
     if not headers.fault and isinstance(expected, int) and expected != len(headers.units) - 1:
         headers.fault = f"{len(headers.units) - 1} extensions, NEXTEND says {expected}"
     return headers
-
-
-def _length(handle: BinaryIO) -> int:
-    if isinstance(handle, gzip.GzipFile):
-        # The length of what is packed is known only by unpacking it, which also checks its CRC.
-        while handle.read(1 << 20):
-            pass
-        return handle.tell()
-    return os.fstat(handle.fileno()).st_size
 
 
 def _read_unit(handle: BinaryIO, offset: int, first: bool) -> HeaderUnit | None:
@@ -211,7 +226,7 @@ def _data_size(keywords: dict) -> int | None:
         return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
     bitpix, axes = keywords.get("BITPIX"), whole("NAXIS")
-    if bitpix not in (8, 16, 32, 64, -32, -64) or axes is None or axes > 999:
+    if not isinstance(bitpix, int) or bitpix not in (8, 16, 32, 64, -32, -64) or axes is None or axes > 999:
         return None
     if axes == 0:
         return 0

@@ -229,7 +229,10 @@ class Ledger:
             .group_by(exposures.c.checksum)
         )
         with self._read() as connection:
-            found = [Exposure.from_facts(path or "", checksum, facts) for checksum, facts, path in connection.execute(query)]
+            found = [
+                Exposure.from_facts(path or "", checksum, facts)
+                for checksum, facts, path in connection.execute(query)
+            ]
         return sorted(found, key=lambda exposure: exposure.order)
 
     def remember(self, known: Iterable[Exposure]) -> None:
@@ -258,7 +261,12 @@ class Ledger:
                 )
                 for row in connection.execute(query):
                     signature = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
-                    yield row.path, signature, row.checked_ns, Exposure.from_facts(row.path, row.checksum, row.facts)
+                    yield (
+                        row.path,
+                        signature,
+                        row.checked_ns,
+                        Exposure.from_facts(row.path, row.checksum, row.facts),
+                    )
 
     def _remember(self, outcomes: Sequence[tuple[Exposure, Signature, int]]) -> None:
         if not outcomes:
@@ -280,7 +288,9 @@ class Ledger:
             connection.execute(self._insert(exposures).values(list(facts.values())).on_conflict_do_nothing())
             insert = self._insert(files)
             update = {name: insert.excluded[name] for name in rows[0] if name != "path"}
-            connection.execute(insert.values(rows).on_conflict_do_update(index_elements=["path"], set_=update))
+            connection.execute(
+                insert.values(rows).on_conflict_do_update(index_elements=["path"], set_=update)
+            )
 
     # ---------------------------------------------------------------- marks
 
@@ -311,7 +321,10 @@ class Ledger:
         """
         query = sa.select(marks.c.rootname, marks.c.bad, marks.c.reason, marks.c.marked).order_by(marks.c.id)
         with self._read() as connection:
-            return {row.rootname: Mark(row.rootname, bool(row.bad), row.reason, row.marked) for row in connection.execute(query)}
+            return {
+                row.rootname: Mark(row.rootname, bool(row.bad), row.reason, row.marked)
+                for row in connection.execute(query)
+            }
 
     # ---------------------------------------------------------------- anneals
 
@@ -378,7 +391,11 @@ class Ledger:
         chunks = [None] if paths is None else [paths[n : n + _CHUNK] for n in range(0, len(paths), _CHUNK)]
         with self._read() as connection:
             for chunk in chunks:
-                query = sa.select(products) if chunk is None else sa.select(products).where(products.c.path.in_(chunk))
+                query = (
+                    sa.select(products)
+                    if chunk is None
+                    else sa.select(products).where(products.c.path.in_(chunk))
+                )
                 for row in connection.execute(query):
                     found[row.path] = ProductRecord(
                         row.path,
@@ -436,7 +453,9 @@ class Ledger:
             Command, folders, versions: whatever JSON can hold.
         """
         with self._write() as connection:
-            connection.execute(runs.insert().values(run=run, began=_now(), status="running", details=dict(details)))
+            connection.execute(
+                runs.insert().values(run=run, began=_now(), status="running", details=dict(details))
+            )
 
     def finish_run(self, run: str, status: str, details: Mapping[str, Any]) -> None:
         """Record how a run ended.
@@ -450,7 +469,9 @@ class Ledger:
         details : mapping
             The whole record of the run; it replaces what was recorded at its begin.
         """
-        update = runs.update().where(runs.c.run == run).values(ended=_now(), status=status, details=dict(details))
+        update = (
+            runs.update().where(runs.c.run == run).values(ended=_now(), status=status, details=dict(details))
+        )
         with self._write() as connection:
             connection.execute(update)
 
@@ -497,7 +518,9 @@ class Ledger:
             query = query.where(verdicts.c.product == product)
         with self._read() as connection:
             columns = [column for column in verdicts.c if column.name != "id"]
-            return [Verdict(**row) for row in connection.execute(query.with_only_columns(*columns)).mappings()]
+            return [
+                Verdict(**row) for row in connection.execute(query.with_only_columns(*columns)).mappings()
+            ]
 
     # ---------------------------------------------------------------- the data base itself
 
@@ -509,7 +532,10 @@ class Ledger:
 
     @contextmanager
     def _read(self) -> Iterator["Connection"]:
-        with self._errors(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with (
+            self._errors(),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -556,7 +582,9 @@ def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
     backend = url.get_backend_name()
     name = str(url.database) if backend == "sqlite" else url.render_as_string(hide_password=True)
     if backend not in ("sqlite", "postgresql"):
-        raise ConfigurationError(f"{name}: a ledger is a SQLite file or a PostgreSQL data base, not {backend}")
+        raise ConfigurationError(
+            f"{name}: a ledger is a SQLite file or a PostgreSQL data base, not {backend}"
+        )
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     try:

@@ -79,7 +79,7 @@ def figure_number_of_periods(number_of_days: float, mode: str) -> int:
     return -1
 
 
-def figure_days_in_period(N_periods: int, N_days: float, add_remainder: bool = False) -> list:
+def figure_days_in_period(N_periods: int, N_days: float, add_remainder: bool = False) -> list:  # noqa: N803 - documented
     """Spread the days of a month over its periods.
 
     Parameters

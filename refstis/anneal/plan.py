@@ -29,7 +29,7 @@ from refstis.anneal.exposures import (
 from refstis.anneal.ledger import Mark, ProductRecord
 from refstis.anneal.periods import Period, divide_month, period_index
 from refstis.anneal.policy import Profile, SuperbiasMode
-from refstis.anneal.table import AnnealTable, Month
+from refstis.anneal.table import Anneal, AnnealTable, Month
 from refstis.errors import ConfigurationError
 
 __all__ = ["ALGORITHM_VERSIONS", "Input", "Missing", "MonthPlan", "Node", "Plan", "build_plan"]
@@ -308,7 +308,10 @@ class Plan:
                     "provisional": one.month.provisional,
                     "cautions": one.cautions,
                     "periods": {
-                        mode: [[period.name, isoformat(period.begin), isoformat(period.end)] for period in periods]
+                        mode: [
+                            [period.name, isoformat(period.begin), isoformat(period.end)]
+                            for period in periods
+                        ]
                         for mode, periods in one.periods.items()
                     },
                     "division": {mode: periods[0].reason for mode, periods in one.periods.items()},
@@ -411,25 +414,23 @@ def _divide_into_months(
     homeless: list[_Fault] = [(one, None) for one in plan.exclusions if one.fault]
     for exposure in exposures:
         role = select(exposure, profile.policy)
-        if isinstance(role, Exclusion):
-            plan.exclusions.append(role)
-            if not role.fault:
+        excluded = role if isinstance(role, Exclusion) else None
+        if excluded is not None:
+            plan.exclusions.append(excluded)
+            if not excluded.fault:
                 continue
-            if exposure.begin is None:
-                homeless.append((role, exposure))
-                continue
+        if exposure.begin is None:
+            homeless.append((Exclusion.of(exposure, exposure.fault, fault=True), exposure))
+            continue
         index = bisect_right(begins, exposure.begin) - 1 if months else None
         if index is not None and not months[index].contains(exposure.begin):
-            anneal = next(one for one in table if one.begin <= exposure.begin < one.last)
-            text = anneal.remark if anneal.remark.startswith("not an anneal") else "taken during the anneal"
-            text += f" ({isoformat(anneal.begin)} to {isoformat(anneal.last)})"
-            if not isinstance(role, Exclusion):
-                plan.exclusions.append(Exclusion.of(exposure, text))
-            continue
-        if isinstance(role, Exclusion):
-            faults[index].append((role, exposure))
+            if excluded is None:
+                anneal = next(one for one in table if one.begin <= exposure.begin < one.last)
+                plan.exclusions.append(Exclusion.of(exposure, _during(anneal)))
+        elif excluded is not None:
+            faults[index].append((excluded, exposure))
         else:
-            members[index].append((exposure, role))
+            members[index].append((exposure, str(role)))
     found = []
     refused = []
     for index in sorted(members, key=lambda number: -1 if number is None else number):
@@ -446,33 +447,39 @@ def _divide_into_months(
     return found
 
 
+def _during(anneal: Anneal) -> str:
+    what = anneal.remark if anneal.remark.startswith("not an anneal") else "taken during the anneal"
+    return f"{what} ({isoformat(anneal.begin)} to {isoformat(anneal.last)})"
+
+
 def _bounds(month: Month | None, members: Sequence[tuple[Exposure, str]], profile: Profile) -> MonthPlan:
     """Begin and end of a month: the table's, else the data's, which may not span too long a time."""
     limit = profile.policy.days_outside_table
     times = sorted(exposure.begin for exposure, _ in members if exposure.begin is not None)
     first, last = times[0], times[-1]
     cautions = []
-    begin, end = (None, None) if month is None else (month.begin, month.end)
-    if begin is None or end is None:
-        from_ = first if begin is None else begin
-        to = last if end is None else end
-        if month is not None and begin is not None and to - from_ > limit and last - first <= limit:
-            # Long after the table's last anneal: nothing is known but the data themselves.
-            month, from_ = None, first
-        if to - from_ > limit:
+    begin = None if month is None else month.begin
+    end = None if month is None else month.end
+    if month is None or begin is None or end is None:
+        begin, end = (first if begin is None else begin), (last if end is None else end)
+        if end - begin > limit:
+            # Far from the table's anneals: nothing is known but the data themselves.
+            month, begin, end = None, first, last
+        if end - begin > limit:
             raise ConfigurationError(
-                f"exposures from {isoformat(from_, 'days')} to {isoformat(to, 'days')} lie outside the anneal "
+                f"exposures from {isoformat(first, 'days')} to {isoformat(last, 'days')} lie outside the anneal "
                 f"table, and at most {limit:g} days can be taken as one month; name a table that knows their "
                 "anneals with --anneals FILE, or choose some days with --dates"
             )
         if month is None:
             month = Month(None, None, f"data_{isoformat(first, 'days').replace('-', '')}")
-            cautions.append("outside the anneal table: taken as one month, whether or not an anneal divides it")
-        elif end is None:
+            cautions.append(
+                "outside the anneal table: taken as one month, whether or not an anneal divides it"
+            )
+        elif month.provisional:
             cautions.append("the table's last anneal opened this month: its products are provisional")
         else:
             cautions.append("before the table's first anneal: taken as one month")
-        begin, end = from_, to
     periods = {mode: divide_month(begin, end, mode) for mode in ("WK", "BIWK")}
     return MonthPlan(month, begin, end, periods, cautions)
 
@@ -515,7 +522,8 @@ def _choose_months(found, month: str | None):
     if not chosen:
         known = ", ".join(f"{one.month.name} (from {isoformat(one.begin, 'days')})" for one, _, _ in found)
         raise ConfigurationError(
-            f"--month {month}: no month with exposures begins in it, is called so or holds that date; there are {known or 'none'}"
+            f"--month {month}: no month with exposures begins in it, is called so or holds that date; "
+            f"there are {known or 'none'}"
         )
     return chosen
 
@@ -592,11 +600,16 @@ class _MonthBuilder:
 
         counts = Counter[tuple]()
         for one in exposures:
-            counts[tuple(properties(one).items())] += one.imsets
-        most = dict(max(sorted(counts), key=lambda key: counts[key]))
+            counts[(*properties(one).values(),)] += one.imsets
+        # Of two equally large groups the lower values win: any rule will do, if it is always the same.
+        most = dict(zip(self.policy.grouping, max(sorted(counts), key=lambda key: counts[key]), strict=True))
         agreeing = []
         for one in exposures:
-            odd = [f"{name} {value}, its group has {most[name]}" for name, value in properties(one).items() if value != most[name]]
+            odd = [
+                f"{name} {value}, its group has {most[name]}"
+                for name, value in properties(one).items()
+                if value != most[name]
+            ]
             if odd:
                 self.plan.exclusions.append(Exclusion.of(one, "; ".join(odd)))
             else:
@@ -608,7 +621,9 @@ class _MonthBuilder:
         self.faults += [(one, by_path.get(one.path)) for one in excluded]
         return sorted(kept, key=lambda one: one.order)
 
-    def _by_period(self, exposures: Sequence[Exposure], periods: Sequence[Period]) -> dict[str, list[Exposure]]:
+    def _by_period(
+        self, exposures: Sequence[Exposure], periods: Sequence[Period]
+    ) -> dict[str, list[Exposure]]:
         found: dict[str, list[Exposure]] = {period.name: [] for period in periods}
         if exposures:
             indices = period_index(periods, [one.begin for one in exposures if one.begin is not None])
@@ -669,15 +684,18 @@ class _MonthBuilder:
         self.plan.nodes[identity] = node
         return node
 
-    def _concerns(self, fault: Exclusion, exposure: Exposure | None, period: Period, mode: tuple | None) -> bool:
+    def _concerns(
+        self, fault: Exclusion, exposure: Exposure | None, period: Period, mode: tuple | None
+    ) -> bool:
         if fault.begin is not None:
             # A month that the data bound may end before a broken file that was to belong to it.
             begin = min(max(fault.begin, self.one.begin), self.one.end)
             last = period.end == self.one.end
             if not (period.begin <= begin < period.end or (last and begin == period.end)):
                 return False
-        if mode is not None and exposure is not None and None not in (exposure.gain, exposure.xbin, exposure.ybin):
-            return (exposure.gain, exposure.xbin, exposure.ybin) == mode
+        if mode is not None and exposure is not None:
+            known = (exposure.gain, exposure.xbin, exposure.ybin)
+            return None in known or known == mode
         return True
 
     def _parameters(self, kind: str) -> dict[str, Any]:
@@ -686,7 +704,11 @@ class _MonthBuilder:
         if kind != "biassub":
             return self.profile.parameters(kind)
         steps = self.profile.parameters("basedark").get("steps", [])
-        return {"steps": [step for step in steps if isinstance(step, dict) and step.get("name") in _BIAS_SUBTRACTION]}
+        return {
+            "steps": [
+                step for step in steps if isinstance(step, dict) and step.get("name") in _BIAS_SUBTRACTION
+            ]
+        }
 
     def _miss(self, period: Period | str, kind: str, reason: str) -> None:
         name = period if isinstance(period, str) else period.name
@@ -717,7 +739,9 @@ class _MonthBuilder:
                 made[period.name] = node
         return base, made
 
-    def _basebias(self, label: str, mode: SuperbiasMode, exposures: Sequence[Exposure], for_darks: bool) -> Node | None:
+    def _basebias(
+        self, label: str, mode: SuperbiasMode, exposures: Sequence[Exposure], for_darks: bool
+    ) -> Node | None:
         several = [one for one in exposures if one.imsets > 1]
         path = "basebias.fits" if for_darks else f"biases/{label}/basebias_{label}.fits"
         if not several:
@@ -739,22 +763,39 @@ class _MonthBuilder:
         )
 
     def _superbias(
-        self, label: str, mode: SuperbiasMode, period: Period, exposures: Sequence[Exposure], base: Node | None
+        self,
+        label: str,
+        mode: SuperbiasMode,
+        period: Period,
+        exposures: Sequence[Exposure],
+        base: Node | None,
     ) -> Node | None:
         total = sum(one.imsets for one in exposures)
         where = f"{period.name} {label}"
         if total < self.policy.minimum_imsets:
-            what = "no biases" if not exposures else f"{total} imset, at least {self.policy.minimum_imsets} are needed"
+            what = (
+                "no biases"
+                if not exposures
+                else f"{total} imset, at least {self.policy.minimum_imsets} are needed"
+            )
             self._miss(where, "superbias", what)
             return None
         tag = "" if (mode.xbin, mode.ybin) == (1, 1) else f"_{label}"
         stem = f"biases/{label}/{period.name}/weekbias_{self.folder}_{period.name}{tag}_bia"
         inputs = [_input("bias", one) for one in exposures]
         key = (mode.gain, mode.xbin, mode.ybin)
-        odd = "" if len(self.one.periods[mode.division]) > 1 or " in 1 " in period.reason else f" ({period.reason})"
+        odd = (
+            ""
+            if len(self.one.periods[mode.division]) > 1 or " in 1 " in period.reason
+            else f" ({period.reason})"
+        )
         if total < mode.refbias_from:
             if base is None:
-                self._miss(where, "weekbias", f"{total} imsets < {mode.refbias_from}, and there is no basebias of {label}")
+                self._miss(
+                    where,
+                    "weekbias",
+                    f"{total} imsets < {mode.refbias_from}, and there is no basebias of {label}",
+                )
                 return None
             inputs.append(_product("basebias", base))
             reason = f"weekbias on basebias, {total} imsets < {mode.refbias_from}{odd}"
@@ -805,14 +846,18 @@ class _MonthBuilder:
             elif darks and basedark is None:
                 self._miss(period, "weekdark", "there is no basedark")
             elif darks and total < self.policy.minimum_imsets:
-                self._miss(period, "weekdark", f"{total} imset, at least {self.policy.minimum_imsets} are needed")
+                self._miss(
+                    period, "weekdark", f"{total} imset, at least {self.policy.minimum_imsets} are needed"
+                )
             elif darks and basedark is not None:
                 path = f"darks/{period.name}/weekdark_{self.folder}_{period.name}_drk.fits"
                 inputs = [one for _, one in darks] + [_product("basedark", basedark)]
                 reason = f"weekdark, {total} imsets of {len(darks)} darks on the month's basedark{odd}"
                 node = self._add("weekdark", path, period, inputs, reason, [one for one, _ in darks])
                 if node is not None and period.name not in superbiases:
-                    node.cautions.append(f"bias-subtracted with the basebias: there is no superbias of {period.name}")
+                    node.cautions.append(
+                        f"bias-subtracted with the basebias: there is no superbias of {period.name}"
+                    )
 
     def _bias_subtraction(
         self, period: Period, darks: Sequence[Exposure], superbias: Node | None, basebias: Node | None
@@ -821,9 +866,15 @@ class _MonthBuilder:
             return []
         used = superbias or basebias
         if used is None:
-            self._miss(period, "weekdark", f"no superbias and no basebias to subtract from {len(darks)} darks")
+            self._miss(
+                period, "weekdark", f"no superbias and no basebias to subtract from {len(darks)} darks"
+            )
             return []
-        reason = f"superbias of {period.name}" if superbias else f"basebias: there is no superbias of {period.name}"
+        reason = (
+            f"superbias of {period.name}"
+            if superbias
+            else f"basebias: there is no superbias of {period.name}"
+        )
         made = []
         for one in darks:
             stem = one.name.removesuffix(".gz").removesuffix(".fits").removesuffix("_raw")
@@ -843,7 +894,11 @@ class _MonthBuilder:
     def _basedark(self, darks: Sequence[tuple[Exposure, Input]]) -> Node | None:
         total = sum(one.imsets for one, _ in darks)
         if total < self.policy.minimum_imsets:
-            what = f"{total} imset, at least {self.policy.minimum_imsets} are needed" if total else "no usable darks"
+            what = (
+                f"{total} imset, at least {self.policy.minimum_imsets} are needed"
+                if total
+                else "no usable darks"
+            )
             self._miss("month", "basedark", what)
             return None
         reason = f"basedark, {total} imsets of all {len(darks)} darks of the month"
@@ -901,7 +956,12 @@ def compare_with_products(
     for identity in reversed(plan.nodes):
         node = plan.nodes[identity]
         users = [plan.nodes[one].status for one in dependents[identity]]
-        if node.intermediate and node.status == "new" and users and all(one in ("made", "not needed") for one in users):
+        if (
+            node.intermediate
+            and node.status == "new"
+            and users
+            and all(one in ("made", "not needed") for one in users)
+        ):
             node.status, node.why = "not needed", "everything that is made of it is made"
 
 

@@ -97,7 +97,6 @@ class Deviation(_Strict):
 class Saturation(_Strict):
     """When an exposure is saturated."""
 
-    above: float
     fraction: float
     action: Literal["caution", "exclude"]
 
@@ -182,12 +181,15 @@ class Profile:
 
 def _read_parameters(path: Path) -> dict:
     import asdf
+    import yaml
 
     try:
         with asdf.open(path, lazy_load=False, memmap=False) as file:
             tree = {key: _plain(file.tree[key]) for key in ("parameters", "steps") if key in file.tree}
-    except (OSError, ValueError, asdf.exceptions.AsdfError) as error:
-        raise ConfigurationError(f"{path}: is no ASDF parameter file: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError, asdf.ValidationError) as error:
+        raise ConfigurationError(
+            f"{path}: is no ASDF parameter file: {' '.join(str(error).split())}"
+        ) from None
     return tree
 
 
@@ -224,11 +226,15 @@ def load_policy(*paths: Path) -> Policy:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigurationError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+            raise ConfigurationError(
+                f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
+            ) from None
         if content is None:
             content = {}
         if not isinstance(content, Mapping):
-            raise ConfigurationError(f"{path}: a mapping of policy keys was expected, as in config/policy.yaml")
+            raise ConfigurationError(
+                f"{path}: a mapping of policy keys was expected, as in config/policy.yaml"
+            )
         merged = _merge(merged, content)
     try:
         return Policy.model_validate(merged)

@@ -103,7 +103,9 @@ def survey(
     if dates is not None:
         interval = (parse_date(dates[0]), parse_date(dates[1]))
         if interval[0] >= interval[1]:
-            raise ConfigurationError(f"--dates {dates[0]} {dates[1]}: the first date must come before the second")
+            raise ConfigurationError(
+                f"--dates {dates[0]} {dates[1]}: the first date must come before the second"
+            )
     unreadable: list[Exclusion] = []
     if folder is not None:
         paths = find_raws(folder)

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from refstis.anneal.dates import isoformat, parse_date
@@ -144,7 +145,7 @@ class AnnealTable:
     def __init__(self, anneals: Iterable[Anneal], name: str = "anneal table"):
         self.name = name
         self.anneals = tuple(sorted(anneals))
-        for earlier, later in zip(self.anneals, self.anneals[1:], strict=False):
+        for earlier, later in pairwise(self.anneals):
             if later.begin < earlier.last or later.begin == earlier.begin:
                 raise ConfigurationError(
                     f"{name}: the anneal of {isoformat(later.begin)} begins before that of "
@@ -179,7 +180,9 @@ class AnnealTable:
             if begin is None or end is None or begin < end:
                 months.append(Month(begin, end, name, opening, closing))
         names = [month.name for month in months]
-        duplicates = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        duplicates = (
+            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        )
         if duplicates:
             raise ConfigurationError(
                 f"{self.name}: two anneals have the same programme and visit or date ({', '.join(duplicates)}), "
@@ -213,7 +216,7 @@ class AnnealTable:
         return next(month for month in self.months() if month.contains(mjd))
 
     def extended(self, additions: Iterable[Anneal], name: str | None = None) -> "AnnealTable":
-        """This table with others' anneals on top.
+        """The same table with others' anneals on top.
 
         Parameters
         ----------
@@ -301,7 +304,7 @@ def _looks_like_yaml(text: str) -> bool:
     return bool(lines) and (lines[0].lstrip().startswith(("-", "[", "{")) or lines[0].rstrip().endswith(":"))
 
 
-def _rows_of_yaml(path: Path, text: str) -> list[tuple[str, Mapping]]:
+def _rows_of_yaml(path: Path, text: str) -> Sequence[tuple[str, Mapping]]:
     import yaml
 
     try:
@@ -315,7 +318,7 @@ def _rows_of_yaml(path: Path, text: str) -> list[tuple[str, Mapping]]:
     return [(f"entry {number}", row) for number, row in enumerate(content, 1)]
 
 
-def _rows_of_csv(path: Path, text: str) -> list[tuple[str, Mapping]]:
+def _rows_of_csv(path: Path, text: str) -> Sequence[tuple[str, Mapping]]:
     # Only whole lines can be comments: a remark may hold a '#'.
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     reader = csv.DictReader(lines, skipinitialspace=True)
@@ -329,7 +332,7 @@ def _rows_of_csv(path: Path, text: str) -> list[tuple[str, Mapping]]:
     return rows
 
 
-def _rows_of_database(path: Path) -> list[tuple[str, Mapping]]:
+def _rows_of_database(path: Path) -> Sequence[tuple[str, Mapping]]:
     import sqlite3
     from contextlib import closing
     from urllib.parse import quote
@@ -415,17 +418,22 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> bool:
         return True
     text = path.read_text(encoding="utf-8-sig") if path.exists() else ",".join(_COLUMNS) + "\n"
     if _looks_like_yaml(text):
-        raise ConfigurationError(f"{path}: anneals are added to CSV files and data bases; edit a YAML file by hand")
+        raise ConfigurationError(
+            f"{path}: anneals are added to CSV files and data bases; edit a YAML file by hand"
+        )
     header = next(csv.reader(line for line in text.splitlines() if not line.startswith("#")))
     row = anneal.row()
     columns = [
-        next((name for name, aliases in _ALIASES.items() if column.strip().lower() in aliases), None) for column in header
+        next((name for name, aliases in _ALIASES.items() if column.strip().lower() in aliases), None)
+        for column in header
     ]
     if "mjd" in header[columns.index("begin")].lower():
         row["begin"] = f"{anneal.begin:.8f}"
         row["end"] = "" if anneal.end is None else f"{anneal.end:.8f}"
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([row.get(column, "") if column else "" for column in columns])
+    csv.writer(line, lineterminator="\n").writerow(
+        [row.get(column, "") if column else "" for column in columns]
+    )
     with atomic_write(path, "w") as stream:
         stream.write(text + ("" if text.endswith("\n") else "\n") + line.getvalue())
     return True
@@ -437,9 +445,7 @@ def _append_to_database(path: Path, anneal: Anneal) -> None:
 
     if anneal.end is None:
         raise ConfigurationError(f"{path}: this kind of data base needs the end of the anneal")
-    number: list[int | float | str] = []
-    for text in (anneal.proposal, anneal.visit):
-        number.append(int(text) if text.isdigit() else text)
+    number = [int(text) if text.isdecimal() else text for text in (anneal.proposal, anneal.visit)]
     try:
         with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
             connection.execute(
@@ -478,7 +484,9 @@ def find_anneals(folder: str | os.PathLike) -> list[Anneal]:
 
     root = Path(folder)
     if not root.is_dir():
-        raise ConfigurationError(f"{root}: is not a folder; the folder of the anneal monitor's exposures was expected")
+        raise ConfigurationError(
+            f"{root}: is not a folder; the folder of the anneal monitor's exposures was expected"
+        )
     found: dict[float, Anneal] = {}
     for directory in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
         monitors = []
@@ -490,11 +498,10 @@ def find_anneals(folder: str | os.PathLike) -> list[Anneal]:
             except (InputError, KeyError, ValueError, TypeError):
                 continue
         monitors.sort()
-        for (begin, proposal, before), (end, other, after) in zip(monitors, monitors[1:], strict=False):
+        for (begin, proposal, before), (end, other, after) in pairwise(monitors):
             numbered = before.isdecimal() and after.isdecimal()
             apart = int(after) - int(before) if numbered else None
             if len(monitors) == 2 or (proposal == other and apart == 2):
                 visit = str(int(after) - 1).zfill(2) if numbered else ""
                 found[begin] = Anneal(begin, end, proposal, visit, "anneal monitor exposures")
     return [found[begin] for begin in sorted(found)]
-

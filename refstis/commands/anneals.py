@@ -10,7 +10,8 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=False, help="When the CCD was annealed, and the months between.")
 
 Anneals = Annotated[
-    Path | None, typer.Option("--anneals", metavar="FILE", help="Table of your own (CSV, YAML, anneal_info.db).")
+    Path | None,
+    typer.Option("--anneals", metavar="FILE", help="Table of your own (CSV, YAML, anneal_info.db)."),
 ]
 LedgerUrl = Annotated[
     str | None,
@@ -38,9 +39,10 @@ def list_anneals(
 
         print(dumps([{**one.row(), "closes": one.name} for one in known], indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from refstis.anneal.display import console_for_tables
 
     shown = Table(box=None, pad_edge=False)
     for name in ("begin (UTC)", "end (UTC)", "closes month", "source", "remark"):
@@ -48,13 +50,17 @@ def list_anneals(
     for one in known:
         row = one.row()
         end = row["end"].partition(".")[0] or "unknown"
-        shown.add_row(row["begin"].partition(".")[0], end, *(Text(text) for text in (one.name, one.source, one.remark)))
-    Console().print(shown)
+        shown.add_row(
+            row["begin"].partition(".")[0], end, *(Text(text) for text in (one.name, one.source, one.remark))
+        )
+    console_for_tables().print(shown)
 
 
 @app.command("at")
 def at(
-    moment: Annotated[str, typer.Argument(metavar="DATE|MJD|FILE", help="A date in UTC, an MJD, or an exposure.")],
+    moment: Annotated[
+        str, typer.Argument(metavar="DATE|MJD|FILE", help="A date in UTC, an MJD, or an exposure.")
+    ],
     table: Anneals = None,
     ledger: LedgerUrl = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -69,14 +75,18 @@ def at(
     facts: dict[str, str | float | bool | None] = {"date": isoformat(mjd), "mjd": mjd}
     if isinstance(found, Anneal):
         facts |= {"during": found.name, "begin": isoformat(found.begin), "end": isoformat(found.last)}
-        sentence = f"{facts['date']} lies within the anneal of {facts['begin']} to {facts['end']}, in no month."
+        sentence = (
+            f"{facts['date']} lies within the anneal of {facts['begin']} to {facts['end']}, in no month."
+        )
         if found.remark:
             sentence += f" ({found.remark})"
     else:
         begin = None if found.begin is None else isoformat(found.begin)
         end = None if found.end is None else isoformat(found.end)
         facts |= {"month": found.name, "begin": begin, "end": end, "provisional": found.provisional}
-        sentence = f"{facts['date']} lies in the month {found.name}: {begin or 'unknown'} to {end or 'not over'}"
+        sentence = (
+            f"{facts['date']} lies in the month {found.name}: {begin or 'unknown'} to {end or 'not over'}"
+        )
         if found.begin is not None and found.end is not None:
             for mode, word in (("WK", "week"), ("BIWK", "biweek")):
                 periods = divide_month(found.begin, found.end, mode)
@@ -84,6 +94,9 @@ def at(
                 facts[word] = period.name
                 sentence += f"; {period.name} ({isoformat(period.begin)} to {isoformat(period.end)})"
         sentence += "."
+        if found.opening is not None and found.provisional and mjd - found.opening.last > 45:
+            days = mjd - found.opening.last
+            sentence += f" The table's last anneal was {days:.0f} days before: name a newer table with --anneals FILE."
     if json:
         from json import dumps
 
@@ -118,7 +131,10 @@ def add(
 @app.command("refresh")
 def refresh(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with the anneal monitor's CR-rejected exposures (*_crj.fits).")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder with the anneal monitor's CR-rejected exposures (*_crj.fits)."
+        ),
     ],
     table: Anneals = None,
     ledger: LedgerUrl = None,
@@ -176,5 +192,7 @@ def _add(found, table: Path | None, ledger: str | None) -> None:
         with open_ledger(ledger, Path()) as opened:
             added, where = opened.add_anneals(found), opened.name
     for one in added:
-        print(f"added: {isoformat(one.begin)} to {'unknown' if one.end is None else isoformat(one.end)}, {one.name}")
+        print(
+            f"added: {isoformat(one.begin)} to {'unknown' if one.end is None else isoformat(one.end)}, {one.name}"
+        )
     print(f"{len(added)} of {len(found)} anneals added to {where}; the others were there.")

@@ -10,10 +10,14 @@ __all__ = ["app"]
 app = typer.Typer(help="Exposures in the ledger, and judgements of them.")
 
 LedgerUrl = Annotated[
-    str | None, typer.Option("--ledger", metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name.")
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name."),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Output folder, whose ledger is meant without --ledger.")
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Output folder, whose ledger is meant without --ledger."
+    ),
 ]
 
 
@@ -40,17 +44,29 @@ def list_exposures(
     rows = []
     for one in known:
         mark = marks.get(one.rootname)
-        state = f"marked bad: {mark.reason}" if mark is not None and mark.bad else one.fault or "; ".join(one.flags)
+        state = (
+            f"marked bad: {mark.reason}"
+            if mark is not None and mark.bad
+            else one.fault or "; ".join(one.flags)
+        )
         if state or not bad:
             rows.append((one, state))
     if json:
         from json import dumps
 
-        print(dumps([{**one.facts(), "path": one.path, "checksum": one.checksum, "state": state} for one, state in rows]))
+        print(
+            dumps(
+                [
+                    {**one.facts(), "path": one.path, "checksum": one.checksum, "state": state}
+                    for one, state in rows
+                ]
+            )
+        )
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from refstis.anneal.display import console_for_tables
 
     shown = Table(box=None, pad_edge=False)
     for column in ("exposure", "target", "begin (UTC)", "time (s)", "mode", "imsets", "level (DN)", "state"):
@@ -62,15 +78,19 @@ def list_exposures(
         level = f"{one.level[0]:.1f}" if one.level else ""
         texts = (one.rootname, one.target, begin, seconds, mode, str(one.imsets), level, state)
         shown.add_row(*(Text(text) for text in texts))
-    console = Console()
+    console = console_for_tables()
     console.print(shown)
     console.print(Text(f"{len(rows)} of {len(known)} exposures in {name}"))
 
 
 @app.command("mark-bad")
 def mark_bad(
-    exposure: Annotated[str, typer.Argument(metavar="FILE", help="A raw, or a rootname that the ledger knows.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why; it is printed wherever it is left out.")],
+    exposure: Annotated[
+        str, typer.Argument(metavar="FILE", help="A raw, or a rootname that the ledger knows.")
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="R", help="Why; it is printed wherever it is left out.")
+    ],
     ledger: LedgerUrl = None,
     output: Output = Path(),
 ) -> None:
@@ -80,12 +100,14 @@ def mark_bad(
 
 @app.command("mark-good")
 def mark_good(
-    exposure: Annotated[str, typer.Argument(metavar="FILE", help="A raw, or a rootname that the ledger knows.")],
+    exposure: Annotated[
+        str, typer.Argument(metavar="FILE", help="A raw, or a rootname that the ledger knows.")
+    ],
     reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why.")] = "",
     ledger: LedgerUrl = None,
     output: Output = Path(),
 ) -> None:
-    """Take an exposure that was marked bad in again. (A broken file stays out.)"""
+    """Take an exposure that was marked bad in again; a broken file stays out."""
     _mark(exposure, False, reason, ledger, output)
 
 

@@ -11,26 +11,34 @@ __all__ = ["plan"]
 def plan(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Folder with raws, in it or below; without it, what the ledger knows."),
+        typer.Argument(
+            metavar="[DIR]", help="Folder with raws, in it or below; without it, what the ledger knows."
+        ),
     ] = None,
     month: Annotated[
         str | None,
         typer.Option(
-            metavar="2013-05|PROPOSAL_VISIT", help="Months that begin then, or the one of this name or around a date."
+            metavar="2013-05|PROPOSAL_VISIT",
+            help="Months that begin then, or the one of this name or around a date.",
         ),
     ] = None,
     dates: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="A B", help="Exposures that began from A up to B (dates or MJD).")
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Exposures that began from A up to B (dates or MJD)."),
     ] = None,
     anneals: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Anneal table of your own (CSV, YAML, anneal_info.db).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Anneal table of your own (CSV, YAML, anneal_info.db)."),
     ] = None,
     ledger: Annotated[
         str | None, typer.Option(metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the products.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the products.")
+    ] = Path(),
     profile: Annotated[
-        str, typer.Option(metavar="P", help="Parameters and policy: a shipped profile or a folder of your own.")
+        str,
+        typer.Option(metavar="P", help="Parameters and policy: a shipped profile or a folder of your own."),
     ] = "heritage",
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     graph: Annotated[
@@ -43,7 +51,7 @@ def plan(
     """
     from rich.console import Console
 
-    from refstis.anneal.display import graph_svg, print_plan
+    from refstis.anneal.display import console_for_tables, graph_svg, print_plan
     from refstis.anneal.survey import open_ledger, survey
 
     errors = Console(stderr=True)
@@ -68,4 +76,4 @@ def plan(
 
         print(dumps(made.to_dict(), indent=1))
     else:
-        print_plan(made, Console())
+        print_plan(made, console_for_tables())

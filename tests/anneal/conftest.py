@@ -1,0 +1,108 @@
+"""Exposures for the anneal room: tiny raws on disk, and what would be remembered of raws that are nowhere."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from refstis.anneal.exposures import Exposure
+from refstis.anneal.ledger import Ledger
+
+MONTH = 56428.790812824074  # end of the anneal 13134_23; the month has 24.36 days
+
+
+def _write_raw(path, target="BIAS", begin=MONTH + 1.0, imsets=2, level=1480, primary=(), sci=(), shape=(12, 40)):
+    """A raw with everything that a plan looks at, and images of a few pixels."""
+    exptime = 1100.0 if target == "DARK" else 0.0
+    header = fits.Header(
+        {
+            "DATE": "2013-06-01", "FILENAME": path.name, "FILETYPE": "SCI", "TELESCOP": "HST", "INSTRUME": "STIS",
+            "ROOTNAME": path.name.partition("_")[0], "TARGNAME": target, "PROPOSID": 13132, "OBSET_ID": "01",
+            "TEXPSTRT": begin, "TEXPEND": begin + 0.02, "TEXPTIME": exptime, "OBSMODE": "ACCUM", "SUBARRAY": False,
+            "DETECTOR": "CCD", "CCDAMP": "D", "CCDGAIN": 1, "CCDOFFST": 3, "BINAXIS1": 1, "BINAXIS2": 1,
+            "CCDTAB": "oref$16j1600do_ccd.fits", "BPIXTAB": "oref$h1v11475o_bpx.fits",
+            "CRREJTAB": "oref$j3m1403io_crr.fits",
+        }
+    )  # fmt: skip
+    header["NEXTEND"] = 3 * imsets
+    header.update(dict(primary))
+    hdus = fits.HDUList([fits.PrimaryHDU(header=header)])
+    generator = np.random.default_rng(abs(hash(path.name)) % 2**32)
+    for number in range(1, imsets + 1):
+        image = generator.normal(level, 6.0, shape).round().clip(0, 65535).astype(np.uint16)
+        science = fits.ImageHDU(image, name="SCI", ver=number)
+        science.header.update(
+            {"EXPNAME": path.name[:9], "EXPSTART": begin, "EXPEND": begin + 0.02, "EXPTIME": exptime / imsets,
+             "EXPFLAG": "NORMAL", "LTV1": 5.0, "OCCDHTAV": 18.7, "MEANBLEV": 0.0}
+        )  # fmt: skip
+        science.header.update(dict(sci))
+        hdus.append(science)
+        for name in ("ERR", "DQ"):
+            null = fits.ImageHDU(name=name, ver=number)
+            null.header["NPIX1"], null.header["NPIX2"], null.header["PIXVALUE"] = shape[1], shape[0], 0
+            hdus.append(null)
+    hdus.writeto(path)
+    return path
+
+
+def _exposure(rootname, target="BIAS", begin=MONTH + 1.0, imsets=2, **changes):
+    """What is remembered of a sound raw."""
+    exptime = 1100.0 if target == "DARK" else 0.0
+    made = Exposure(
+        path=f"/raws/{rootname}_raw.fits", checksum=f"{rootname:0>64}", rootname=rootname, instrument="STIS",
+        detector="CCD", target=target, filetype="SCI", obsmode="ACCUM", amplifier="D", gain=1, offset=3, xbin=1,
+        ybin=1, size=(1062, 1044), begin=begin, end=begin + 0.02, exposure_time=exptime,
+        exposure_times=(exptime / imsets,) * imsets, imsets=imsets, made="2013-06-01",
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def _month_of_exposures(begin=MONTH, days=24, start="o", biases=(104, 61, 30), gain4=4, darks=2):
+    """Biases with the given numbers of imsets by week, gain-4 biases and darks, spread over a month."""
+    made = []
+    weeks = len(biases)
+    for week, total in enumerate(biases):
+        files = [8] * (total // 8) + ([total % 8] if total % 8 else [])
+        for number, imsets in enumerate(files):
+            when = begin + week * days / weeks + (number + 0.5) / len(files) * days / weeks * 0.9 + 0.1
+            made.append(_exposure(f"{start}b{week}{number:03d}q", "BIAS", when, imsets))
+    for number in range(gain4):
+        when = begin + (number + 0.5) * days / max(gain4, 1)
+        made.append(_exposure(f"{start}g0{number:03d}q", "BIAS", when, 4, gain=4))
+    for number in range(days * darks):
+        made.append(_exposure(f"{start}d{number:04d}q", "DARK", begin + (number + 0.5) / darks, 1))
+    return made
+
+
+@pytest.fixture(scope="session")
+def write_raw():
+    return _write_raw
+
+
+@pytest.fixture(scope="session")
+def exposure():
+    return _exposure
+
+
+@pytest.fixture(scope="session")
+def month_of_exposures():
+    return _month_of_exposures
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request, tmp_path):
+    """A new ledger, on SQLite and on the PostgreSQL server that the environment names."""
+    if request.param == "sqlite":
+        with Ledger(tmp_path / "ledger.db") as opened:
+            yield opened
+        return
+    url = os.environ.get("REFSTIS_POSTGRESQL_URL")
+    if not url:
+        pytest.skip("no PostgreSQL server: REFSTIS_POSTGRESQL_URL is not set")
+    with Ledger(url) as opened:
+        from refstis.anneal import schema
+
+        yield opened
+        schema.metadata.drop_all(opened._engine)
