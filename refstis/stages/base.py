@@ -138,6 +138,16 @@ class RefstisStep(Step):
         overrides = {f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types}
         return {**super().get_pars(full_spec=full_spec), **{k: v for k, v in overrides.items() if v is not None}}
 
+    def default_suffix(self):
+        """What the stage adds to the name of its output.
+
+        Returns
+        -------
+        str
+            The name of the stage.
+        """
+        return self.class_alias or self.name.lower()
+
     @staticmethod
     def remove_suffix(name):
         """Cut the processing stage off a file name.
