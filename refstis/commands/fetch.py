@@ -40,7 +40,12 @@ def fetch(
     ] = "mast",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(),
     anneals: Annotated[
-        Path | None, typer.Option(help="Anneal table for --month, in place of the shipped one.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Anneal table of your own (CSV, YAML, anneal_info.db)."),
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ledger that knows anneals, and remembers the exposures that came."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
 ) -> None:
@@ -49,6 +54,7 @@ def fetch(
     Downloads that were cut off are continued, files that are there are kept, and what is whole gets its name.
     Public data need no account; the token for others is taken from MAST_API_TOKEN or the keyring.
     """
+    from refstis.anneal.ledger import Ledger
     from refstis.errors import ConfigurationError
     from refstis.retrieval import RetrievalError, Selection, open_source
 
@@ -56,7 +62,7 @@ def fetch(
         raise ConfigurationError("Nothing was asked for: give --month, --dates or --programs.")
     if month is not None and dates is not None:
         raise ConfigurationError("--month and --dates exclude each other: give one of them.")
-    begin, end = _period(month, dates, anneals)
+    begin, end = _period(month, dates, anneals, ledger)
     selection = Selection(
         targets=tuple(name.upper() for name in target) if target else ("BIAS", "DARK"),
         begin=begin,
@@ -73,6 +79,9 @@ def fetch(
         _show(findings, output)
         return
     fetched = archive.fetch(findings, output, progress=True)
+    if ledger is not None:
+        with Ledger(ledger) as opened:
+            opened.look([str(path.absolute()) for path in fetched.paths.values()])
     left_out = [*findings.excluded, *fetched.excluded]
     for left in left_out:
         print(f"left out: {left.name} {left.reason}")
@@ -88,39 +97,40 @@ def fetch(
         )
 
 
-def _period(month, dates, anneals):
+def _period(month, dates, anneals, ledger):
     from refstis.anneal.dates import parse_date, parse_month
-    from refstis.anneal.table import Month, read_table, shipped_table
+    from refstis.anneal.ledger import Ledger
+    from refstis.anneal.survey import anneal_table
+    from refstis.anneal.table import Month
     from refstis.errors import ConfigurationError
 
     if dates is not None:
         return parse_date(dates[0]), parse_date(dates[1])
     if month is None:
         return None, None
-    table = read_table(anneals) if anneals is not None else shipped_table()
+    if ledger is not None:
+        with Ledger(ledger) as opened:
+            table = anneal_table(anneals, opened)
+    else:
+        table = anneal_table(anneals)
     calendar = parse_month(month)
     if calendar is not None:
-        begins = [found for found in table.months() if calendar[0] <= (found.begin or 0) < calendar[1]]
-        if len(begins) != 1:
-            names = " and ".join(found.name for found in begins) or "none"
+        chosen = [one for one in table.months() if one.begin and calendar[0] <= one.begin < calendar[1]]
+    else:
+        chosen = [one for one in table.months() if one.name == month]
+    if not chosen and calendar is None:
+        at = table.at(parse_date(month))
+        if not isinstance(at, Month):
             raise ConfigurationError(
-                f"--month {month}: of the anneal months of {table.name}, {names} begin in it: "
-                "give a date in the one that is meant, or --dates."
+                f"--month {month}: the CCD was being annealed; name a date before or after."
             )
-        return begins[0].begin, begins[0].end
-    for found in table.months():
-        if found.name == month:
-            return found.begin, found.end
-    at = table.at(parse_date(month))
-    if not isinstance(at, Month):
+        chosen = [at]
+    if not chosen or chosen[0].begin is None:
         raise ConfigurationError(
-            f"--month {month}: the CCD was being annealed; give a date before or after it."
+            f"--month {month}: {table.name} has no anneal that begins such a month; give --dates, or the table "
+            "that has it with --anneals."
         )
-    if at.begin is None:
-        raise ConfigurationError(
-            f"--month {month}: it lies before the first anneal of {table.name}: give --dates."
-        )
-    return at.begin, at.end
+    return chosen[0].begin, chosen[-1].end
 
 
 def _numbers(texts):

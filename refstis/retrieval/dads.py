@@ -80,8 +80,8 @@ def build_xml_request(datasets: Sequence[str], settings: Mapping[str, Any]) -> s
     ...     "ftp_user": "me",
     ...     "retrieve_directory": "/data",
     ... }
-    >>> print(build_xml_request(["o4sp040b0"], settings).splitlines()[-2])
-        </include>
+    >>> print(build_xml_request(["o4sp040b0"], settings).splitlines()[-4].strip())
+    <rootname>o4sp040b0</rootname>
     """
     if isinstance(datasets, str) or not datasets:
         raise InputError("A DADS request needs a list of at least one rootname.")

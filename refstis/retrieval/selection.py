@@ -151,7 +151,15 @@ def _windows(target: str) -> tuple[tuple[float, float, float, float], ...]:
 
 
 class Left(NamedTuple):
-    """An exposure that was left out, or could not be had."""
+    """An exposure that was left out, or could not be had.
+
+    Parameters
+    ----------
+    name : str
+        File name, path or rootname: what is known of it.
+    reason : str
+        Continues a sentence that begins with the name.
+    """
 
     name: str
     reason: str
@@ -338,7 +346,17 @@ class Selection:
 
 @dataclass
 class Findings:
-    """What a source holds of a selection, sorted by time and rootname."""
+    """What a source holds of a selection.
+
+    Attributes
+    ----------
+    selection : Selection
+        What was asked for.
+    files : list of ArchiveFile
+        In order of time and rootname.
+    excluded : list of Left
+        What belongs to the selection and yet cannot be taken.
+    """
 
     selection: Selection
     files: list[ArchiveFile] = field(default_factory=list)

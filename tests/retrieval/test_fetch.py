@@ -97,6 +97,16 @@ def test_dates_programs_and_headers(shell, month, tmp_path):
     assert "3 exposures" in said
 
 
+def test_the_ledger_remembers_what_came(shell, month, tmp_path):
+    from refstis.anneal.ledger import Ledger
+
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    shell("--month", "12765_13", "--anneals", month, "--ledger", url, "-o", tmp_path / "month")
+    with Ledger(url) as ledger:
+        known = {exposure.rootname: exposure for exposure in ledger.exposures()}
+    assert sorted(known) == ["obias010q", "obias410q", "odark010q"]
+
+
 def test_from_a_folder(shell, month, mast, tmp_path):
     tree = tmp_path / "tree" / "deep"
     tree.mkdir(parents=True)
@@ -123,8 +133,8 @@ def test_failures_end_with_an_error_after_the_others_came(shell, month, mast, tm
         (["--programs", "12x"], "12x"),
         (["--programs", "1", "--binning", "big"], "--binning big"),
         (["--month", "2012-03-20T12:00"], "being annealed"),
-        (["--month", "2012-05"], "none begin in it"),
-        (["--month", "2011-01-01"], "before the first anneal"),
+        (["--month", "2012-05"], "no anneal that begins"),
+        (["--month", "2011-01-01"], "no anneal that begins"),
     ],
 )
 def test_what_cannot_be_meant_is_said(shell, month, mast, arguments, said):
