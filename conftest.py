@@ -12,6 +12,10 @@ _FOREIGN = ("oref", "CRDS_CONTEXT", "CRDS_PATH", "CRDS_SERVER_URL", "STPIPE_DISA
 _THIS_MACHINE = ("127.", "::1", "localhost")
 
 
+# They configure Sphinx by being imported: compiled functions would stay plain Python for the tests that follow.
+collect_ignore = ["docs/conf.py", "docs/_ext"]
+
+
 def pytest_configure():
     """Forget the user's reference files before any fixture, of whatever scope, looks for them."""
     for name in _FOREIGN:
