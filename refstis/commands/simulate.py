@@ -41,7 +41,11 @@ def simulate(
 
     from refstis.simulation.month import simulate as run
 
-    weekly, bins = _integers("--imsets", imsets), _integers("--binning", binning)
+    from refstis.errors import ConfigurationError
+
+    weekly, bins = _integers("--imsets", imsets), _integers("--binning", binning) or []
+    if len(bins) != 2:
+        raise ConfigurationError(f"--binning {binning!r}: give BINAXIS1 and BINAXIS2, such as 2,1")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("raw files", total=None)
@@ -55,7 +59,7 @@ def simulate(
             seed=seed,
             amp=amp.upper(),
             gain=gain,
-            binning=tuple(bins or (1, 1)),
+            binning=(bins[0], bins[1]),
             size=size,
             cti=cti,
             threads=threads,

@@ -340,7 +340,7 @@ def read_out(
     electrons = np.zeros(nx)
     mask = np.uint64(0xFFFFFFFF)
     inverse = 1.0 / gain
-    least, most, total = 65535, 0, 0
+    least, most, total = np.int64(65535), np.int64(0), np.int64(0)
     for r in range(ny):
         j = ny - 1 - r if from_top else r
         electrons[:] = 0.0

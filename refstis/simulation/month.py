@@ -426,7 +426,7 @@ def simulate(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = simulate(folder, days=6, size="small", products=["biases"], imsets=[14], seed=3)
     ...     len(made.raws), sorted(made.associations)
-    (4, ['basebias', 'refbias_1-4x4...
+    (4, ['basebias', 'refbias_4-4x4_biwk01_bia', 'refbias_wk01_bia', 'weekbias_wk01_bia'])
     """
     cadence = parameters()["cadence"]
     unknown = sorted(set(products) - set(PRODUCTS))
@@ -437,6 +437,7 @@ def simulate(
     imsets = list(cadence["weekly_imsets"] if imsets is None else imsets)
     if not imsets or min(imsets) < 0:
         raise ConfigurationError(f"imsets {imsets}: give the number of bias imsets of each week")
+    binning = (int(binning[0]), int(binning[1]))
     folder = Path(out)
     if any(folder.glob("*_raw.fits")):
         raise OutputError(f"{folder}: holds raw files already; choose an empty folder")
@@ -452,7 +453,7 @@ def simulate(
     detector = Detector(
         seed, epoch, size, days=spans[-1][2] - spans[0][0], anneals=tuple(end for _, end, _ in spans), cti=cti
     )
-    planned = plan_months(detector, spans, products, imsets, amp, gain, tuple(binning))
+    planned = plan_months(detector, spans, products, imsets, amp, gain, binning)
     exposures = [exposure for month in planned for exposure in month.exposures]
     scene = _scene(detector) if "science" in products else None
     folder.mkdir(parents=True, exist_ok=True)

@@ -134,8 +134,8 @@ def figures_of(comparison: Comparison) -> list[dict[str, Any]]:
     unit = comparison.figures["unit"]
     error = comparison.value - comparison.truth
     ordinary = comparison.ordinary
-    center = float(np.median(comparison.truth[ordinary]))
-    span = 6.0 * float(np.std(comparison.truth[ordinary])) + 2.0 * float(np.median(comparison.limit))
+    margin = 2.0 * float(np.median(comparison.limit))
+    low, high = np.quantile(comparison.truth, (0.005, 0.97)) + np.array([-margin, margin])
     width = 4.0 * float(np.median(comparison.limit[ordinary]))
     plots = []
 
@@ -154,8 +154,8 @@ def figures_of(comparison: Comparison) -> list[dict[str, Any]]:
         figure.colorbar(shown, ax=axes, label=unit, extend="both")
         keep(figure, caption, True)
 
-    image(comparison.value, center - span, center + span, "viridis", "The product")
-    image(comparison.truth, center - span, center + span, "viridis", "The truth, on the same scale")
+    image(comparison.value, low, high, "viridis", "The product")
+    image(comparison.truth, low, high, "viridis", "The truth, on the same scale")
     image(error, -width, width, "RdBu_r", "Product minus truth; the scale is four times the limit")
 
     def axes_of(xlabel: str, ylabel: str) -> tuple[Figure, Any]:
@@ -164,6 +164,7 @@ def figures_of(comparison: Comparison) -> list[dict[str, Any]]:
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(alpha=0.3)
+        axes.locator_params(axis="x", nbins=6)
         return figure, axes
 
     figure, axes = axes_of(f"error of ordinary pixels ({unit})", "pixels")
@@ -185,6 +186,8 @@ def figures_of(comparison: Comparison) -> list[dict[str, Any]]:
     count = np.maximum(ordinary.sum(axis=0), 1)
     axes.plot(np.where(ordinary, error, 0.0).sum(axis=0) / count, ".", markersize=3, color="#2f5d8a")
     best = np.sqrt(np.where(ordinary, comparison.limit**2, 0.0).sum(axis=0)) / count
+    reach = 6.0 * float(np.median(best)) + 2.0 * abs(float(np.median(error[ordinary])))
+    axes.set_ylim(-reach, reach)
     axes.fill_between(
         np.arange(best.size), -2 * best, 2 * best, color="#b3261e", alpha=0.25, label="limit, 2 sigma"
     )

@@ -56,7 +56,7 @@ class Readout:
                 raise ConfigurationError(
                     f"{name} {value!r} cannot be simulated: give one of {', '.join(map(str, allowed))}"
                 )
-        if len(self.binning) != 2 or any(value not in (1, 2, 4) for value in self.binning):
+        if any(value not in (1, 2, 4) for value in self.binning):
             raise ConfigurationError(f"binning {self.binning!r} cannot be simulated: give two of 1, 2 and 4")
         if self.size == "small" and tuple(self.binning) not in ((1, 1), (4, 4)):
             raise ConfigurationError("small frames have the layout of 4x4 binning: leave the binning out")
