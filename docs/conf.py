@@ -49,3 +49,5 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
+# pages without pages below them need no navigation at their left
+html_sidebars = {page: [] for page in ("accuracy", "contributing", "migration", "start")}

@@ -42,14 +42,16 @@ def steps():
 
 
 def parameters(step):
-    """Rows of a table of a step's own parameters, from its spec."""
-    spec = step.load_spec_file() if "spec" in vars(step) else None
-    for name in spec or ():
-        if isinstance(spec[name], dict):
+    """Rows of a table of a step's own parameters, from its specification without those of its base classes."""
+    inherited = set()
+    for base in step.__mro__[1:]:
+        inherited.update(base.load_spec_file() or () if "spec" in vars(base) else ())
+    spec = step.load_spec_file()
+    for name in spec.scalars:
+        if name in inherited:
             continue
         kind, _, rest = spec[name].partition("(")
-        arguments = rest.rpartition(")")[0]
-        limits, _, default = arguments.rpartition("default=")
+        limits, _, default = rest.rpartition(")")[0].rpartition("default=")
         limits = limits.rstrip(", ")
         comment = (spec.inline_comments[name] or "").lstrip("# ")
         yield (
@@ -68,25 +70,30 @@ class Generated(SphinxDirective):
 
 
 class Stages(Generated):
-    """All stages, or all pipelines, with a table of the parameters of each; or the named one alone."""
+    """Tables of parameters: of all stages, of what they have in common, of all pipelines, or of the named one."""
 
-    optional_arguments = 1
+    required_arguments = 1
 
     def parts(self):
-        wanted = self.arguments[0] if self.arguments else "stages"
+        wanted = self.arguments[0]
+        if wanted == "common" and exists("refstis.stages.base"):
+            yield self.table_of(pkgutil.resolve_name("refstis.stages.base:RefstisStep"))
         for step, alias, is_pipeline in steps():
-            if wanted not in (alias, "pipelines" if is_pipeline else "stages"):
-                continue
-            if wanted != alias:
+            if wanted == alias:
+                yield self.table_of(step)
+            elif wanted == ("pipelines" if is_pipeline else "stages"):
                 yield f"## {alias}"
                 yield f"`refstis.{step.__name__}`: {inspect.getdoc(step).splitlines()[0]}"
-                if is_pipeline:
-                    yield "Stages: " + ", ".join(f"`{name}`" for name in step.step_defs)
-            rows = list(parameters(step))
-            if rows:
-                yield table(["parameter", "kind", "default", "what it is"], rows)
-            elif not is_pipeline:
-                yield "No parameters of its own."
+                yield f"Stages: {', '.join(f'`{name}`' for name in step.step_defs)}" if is_pipeline else ""
+                yield self.table_of(step)
+
+    def table_of(self, step):
+        rows = list(parameters(step))
+        return (
+            table(["parameter", "kind", "default", "what it is"], rows)
+            if rows
+            else "No parameters of its own."
+        )
 
 
 class Commands(Generated):
