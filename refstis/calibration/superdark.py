@@ -11,7 +11,7 @@ from refstis.calibration.reference_image import ReferenceImage
 from refstis.calibration.robust import clip, median_filter_zero_padded
 from refstis.calibration.superbias import HOT_PIXEL
 
-__all__ = ["combine_superdark", "flag_hot_dark", "normalize_dark"]
+__all__ = ["above_mean", "above_median", "combine_superdark", "flag_hot_dark", "normalize_dark"]
 
 
 def normalize_dark(dark: ReferenceImage, exptime: float, gain: float) -> ReferenceImage:
@@ -63,11 +63,59 @@ def flag_hot_dark(
     numpy.ndarray
         Flags, int16: a hot pixel's other flags are replaced by 16, as refstis has always done.
     """
-    first = clip(sci, *excess_clip)
-    excess = np.where(sci >= first.mean + sigma * first.std, sci - first.mean, 0)
-    second = clip(sci, *rate_clip)
-    hot = (excess >= rate) | ((sci > second.median + sigma * second.std) & (sci > second.mean + rate))
+    hot = above_mean(sci, rate, sigma, excess_clip) | above_median(sci, rate, sigma, rate_clip)
     return np.where(hot, np.int16(HOT_PIXEL), dq)
+
+
+def above_mean(
+    sci: np.ndarray, rate: float = 0.1, sigma: float = 5.0, limits: tuple[float, int] = (5.0, 50)
+) -> np.ndarray:
+    """Pixels that exceed the clipped mean by a number of standard deviations and by a rate.
+
+    Parameters
+    ----------
+    sci : numpy.ndarray
+        Dark rate (e-/s), float32.
+    rate : float
+        Least rate above the clipped mean (e-/s).
+    sigma : float
+        Least significance, in clipped standard deviations.
+    limits : tuple
+        Sigma and iterations of the clip.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean image.
+    """
+    clipped = clip(sci, *limits)
+    excess = np.where(sci >= clipped.mean + sigma * clipped.std, sci - clipped.mean, 0)
+    return excess >= rate
+
+
+def above_median(
+    sci: np.ndarray, rate: float = 0.1, sigma: float = 5.0, limits: tuple[float, int] = (3.0, 40)
+) -> np.ndarray:
+    """Pixels that exceed the clipped median by a number of standard deviations and the clipped mean by a rate.
+
+    Parameters
+    ----------
+    sci : numpy.ndarray
+        Dark rate (e-/s), float32.
+    rate : float
+        Least rate above the clipped mean (e-/s).
+    sigma : float
+        Least significance, in clipped standard deviations.
+    limits : tuple
+        Sigma and iterations of the clip.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean image.
+    """
+    clipped = clip(sci, *limits)
+    return (sci > clipped.median + sigma * clipped.std) & (sci > clipped.mean + rate)
 
 
 def combine_superdark(
