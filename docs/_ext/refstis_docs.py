@@ -85,7 +85,7 @@ class Stages(Generated):
                 yield f"## {alias}"
                 yield f"`refstis.{step.__name__}`: {inspect.getdoc(step).splitlines()[0]}"
                 yield f"Stages: {', '.join(f'`{name}`' for name in step.step_defs)}" if is_pipeline else ""
-                yield self.table_of(step)
+                yield "" if is_pipeline else self.table_of(step)
 
     def table_of(self, step):
         rows = list(parameters(step))
