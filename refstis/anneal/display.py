@@ -18,7 +18,13 @@ _LEFT_OUT_AT_MOST = 12
 
 
 def console_for_tables() -> Console:
-    """Console for standard output; in a file or a pipe lines are as long as a table needs."""
+    """Console for standard output; in a file or a pipe lines are as long as a table needs.
+
+    Returns
+    -------
+    rich.console.Console
+        240 columns wide where standard output is no terminal.
+    """
     console = Console()
     return console if console.is_terminal else Console(width=240)
 
@@ -58,7 +64,18 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def summary(plan: Plan) -> str:
-    """One line: how many products there are, and how many of them are to be made."""
+    """How many products there are, and how many of them are to be made.
+
+    Parameters
+    ----------
+    plan : Plan
+        With the status of its nodes.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     counts = Counter(node.status for node in plan.nodes.values() if not node.intermediate)
     total = sum(counts.values())
     steps = sum(node.status in ("new", "remake") for node in plan.nodes.values() if node.intermediate)

@@ -28,7 +28,17 @@ _SATURATED = 32000.0
 
 @dataclass(frozen=True)
 class Signature:
-    """What the file system says of a file: as long as it stays, the file need not be read again."""
+    """What the file system says of a file: as long as it stays, the file need not be read again.
+
+    Attributes
+    ----------
+    size : int
+        In bytes.
+    mtime_ns, ctime_ns : int
+        When content and when anything was last changed, ns.
+    inode : str
+        Number of the file in its file system.
+    """
 
     size: int
     mtime_ns: int
@@ -110,7 +120,7 @@ class Exposure:
     @property
     def name(self) -> str:
         """File name, or the rootname where no file is known."""
-        return Path(self.path).name or self.rootname
+        return self.path.rpartition("/")[2] or self.rootname
 
     @property
     def order(self) -> tuple:
@@ -287,7 +297,18 @@ def read_exposure(path: str | os.PathLike) -> Exposure:
 
 
 def rootname_of(path: str | os.PathLike) -> str:
-    """Rootname by the file's name: what stands before its last underscore."""
+    """Rootname by a file's name.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    str
+        What stands before the last underscore, in lower case.
+    """
     name = Path(path).name.removesuffix(".gz").removesuffix(".fits")
     return name.rpartition("_")[0].lower() or name.lower()
 

@@ -574,7 +574,7 @@ def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
     else:
         try:
             url = sa.make_url(text)
-        except sa.exc.ArgumentError:
+        except (sa.exc.ArgumentError, ValueError):
             # The message of the library repeats the URL, and with it a password.
             raise ConfigurationError(
                 "--ledger is neither a path nor a URL such as postgresql://user@host/database"

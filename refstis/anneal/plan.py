@@ -598,7 +598,7 @@ class _MonthBuilder:
                 for name in self.policy.grouping
             }
 
-        counts = Counter[tuple]()
+        counts: Counter[Any] = Counter()
         for one in exposures:
             counts[(*properties(one).values(),)] += one.imsets
         # Of two equally large groups the lower values win: any rule will do, if it is always the same.

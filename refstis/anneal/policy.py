@@ -139,7 +139,7 @@ class Profile:
     name : str
         What it is called.
     folder : pathlib.Path
-        Where its ``<pipeline>.asdf`` parameter files lie.
+        Where its own ``<pipeline>.asdf`` parameter files lie.
     policy : Policy
         The policy with the profile's own on top.
     """
@@ -151,9 +151,9 @@ class Profile:
         self._parameters: dict[str, dict] = {}
 
     def parameter_file(self, pipeline: str) -> Path | None:
-        """The ASDF parameter file for a pipeline (``weekdark``, ...); None where the profile has none."""
-        path = self.folder / f"{pipeline}.asdf"
-        return path if path.is_file() else None
+        """The ASDF parameter file for a pipeline (``weekdark``, ...): the profile's own, else the shipped one."""
+        paths = (folder / f"{pipeline}.asdf" for folder in (self.folder, config_path()))
+        return next((path for path in paths if path.is_file()), None)
 
     def parameters(self, pipeline: str) -> dict:
         """Parameters of a pipeline and its steps as in the profile's file.
@@ -166,7 +166,7 @@ class Profile:
         Returns
         -------
         dict
-            ``{"parameters": ..., "steps": ...}``; empty where the profile has no file for it.
+            ``{"parameters": ..., "steps": ...}``; empty where there is no file for it.
 
         Raises
         ------

@@ -13,7 +13,9 @@ from refstis.anneal.ledger import Ledger
 MONTH = 56428.790812824074  # end of the anneal 13134_23; the month has 24.36 days
 
 
-def _write_raw(path, target="BIAS", begin=MONTH + 1.0, imsets=2, level=1480, primary=(), sci=(), shape=(12, 40)):
+def _write_raw(
+    path, target="BIAS", begin=MONTH + 1.0, imsets=2, level=1480, primary=(), sci=(), shape=(12, 40)
+):
     """A raw with everything that a plan looks at, and images of a few pixels."""
     exptime = 1100.0 if target == "DARK" else 0.0
     header = fits.Header(
@@ -71,8 +73,10 @@ def _month_of_exposures(begin=MONTH, days=24, start="o", biases=(104, 61, 30), g
     for number in range(gain4):
         when = begin + (number + 0.5) * days / max(gain4, 1)
         made.append(_exposure(f"{start}g0{number:03d}q", "BIAS", when, 4, gain=4))
-    for number in range(days * darks):
-        made.append(_exposure(f"{start}d{number:04d}q", "DARK", begin + (number + 0.5) / darks, 1))
+    made += [
+        _exposure(f"{start}d{number:04d}q", "DARK", begin + (number + 0.5) / darks, 1)
+        for number in range(days * darks)
+    ]
     return made
 
 

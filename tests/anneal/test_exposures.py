@@ -37,7 +37,9 @@ def test_headers_are_those_that_astropy_reads(tmp_path, write_raw):
     with fits.open(path) as hdus:
         assert len(hdus) == len(headers.units)
         for hdu, unit in zip(hdus, headers.units, strict=True):
-            expected = {card.keyword: card.value for card in fits.Header.fromstring(hdu.header.tostring()).cards}
+            expected = {
+                card.keyword: card.value for card in fits.Header.fromstring(hdu.header.tostring()).cards
+            }
             found = {key: value for key, value in unit.keywords.items() if key in expected}
             assert found == {key: value for key, value in expected.items() if key in found}
             assert set(expected) - set(found) <= {"", "COMMENT", "HISTORY", "CONTINUE"}
@@ -238,7 +240,9 @@ def test_a_broken_file_is_an_exclusion_with_its_fault(tmp_path, write_raw, spoil
     ],
 )
 def test_keywords_exclude_with_the_value_and_what_was_expected(tmp_path, write_raw, primary, sci, reason):
-    found = select(read_exposure(write_raw(tmp_path / "oabc01aaq_raw.fits", primary=primary, sci=sci)), POLICY)
+    found = select(
+        read_exposure(write_raw(tmp_path / "oabc01aaq_raw.fits", primary=primary, sci=sci)), POLICY
+    )
     assert found.reason.startswith(reason)
     assert str(found).startswith(f"oabc01aaq_raw.fits left out: {reason}")
     assert found.fault == ("imset" in reason)
@@ -269,7 +273,8 @@ def test_darks_by_epoch(exposure, date, total, each, taken):
     from refstis.anneal.dates import parse_date
 
     found = select(
-        exposure("oabc01aaq", "DARK", parse_date(date), len(each), exposure_time=total, exposure_times=each), POLICY
+        exposure("oabc01aaq", "DARK", parse_date(date), len(each), exposure_time=total, exposure_times=each),
+        POLICY,
     )
     assert (found == "dark") is taken
     if not taken:
@@ -286,10 +291,19 @@ def test_darks_of_other_modes_are_left_out(exposure):
 
 def test_raws_are_found_once_in_all_folders(tmp_path, write_raw):
     (tmp_path / "a" / "b c").mkdir(parents=True)
-    for name in ("x_raw.fits", "a/y_raw.fits", "a/b c/z'\"_raw.fits", "a/x_flt.fits", "a/.z_raw.fits", "a/z_raw.txt"):
+    for name in (
+        "x_raw.fits",
+        "a/y_raw.fits",
+        "a/b c/z'\"_raw.fits",
+        "a/x_flt.fits",
+        "a/.z_raw.fits",
+        "a/z_raw.txt",
+    ):
         (tmp_path / name).touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    assert find_raws(tmp_path) == [str(tmp_path / name) for name in ("a/b c/z'\"_raw.fits", "a/y_raw.fits", "x_raw.fits")]
+    assert find_raws(tmp_path) == [
+        str(tmp_path / name) for name in ("a/b c/z'\"_raw.fits", "a/y_raw.fits", "x_raw.fits")
+    ]
     with pytest.raises(ConfigurationError, match="is not a folder"):
         find_raws(tmp_path / "x_raw.fits")
 
@@ -298,7 +312,9 @@ def test_one_file_of_each_exposure_is_kept(exposure):
     first = exposure("oabc01aaq", path="/a/oabc01aaq_raw.fits")
     copy = replace(first, path="/b/oabc01aaq_raw.fits")
     newer = replace(first, path="/c/oabc01aaq_raw.fits", checksum="f" * 64, made="2025-01-01")
-    broken = replace(newer, path="/d/oabc01aaq_raw.fits", checksum="e" * 64, made="2026-01-01", fault="truncated")
+    broken = replace(
+        newer, path="/d/oabc01aaq_raw.fits", checksum="e" * 64, made="2026-01-01", fault="truncated"
+    )
     kept, left_out = remove_duplicates([broken, copy, newer, first])
     assert kept == [newer]
     assert {one.path[:2]: one.reason[:16] for one in left_out} == {
@@ -313,7 +329,9 @@ def test_one_file_of_each_exposure_is_kept(exposure):
 
 
 def group(exposure, **last):
-    members = [exposure(f"o{n}", level=(1480.0 + n % 3, 1481.0), rms=(6.0, 6.1), saturated=(0.0,)) for n in range(9)]
+    members = [
+        exposure(f"o{n}", level=(1480.0 + n % 3, 1481.0), rms=(6.0, 6.1), saturated=(0.0,)) for n in range(9)
+    ]
     return [*members, exposure("odd", **{"level": (1480.0,), "rms": (6.0,), "saturated": (0.0,), **last})]
 
 
@@ -392,7 +410,8 @@ def test_parameters_come_from_the_profile(tmp_path):
     )
     profile = load_profile(str(tmp_path))
     assert profile.parameters("weekdark") == {"parameters": {"a": [1, 2]}, "steps": [{"name": "crcorr"}]}
-    assert profile.parameters("basedark") == {}
+    assert profile.parameters("basedark") == load_profile().parameters("basedark")
+    assert profile.parameters("nothing") == {}
     (tmp_path / "basebias.asdf").write_bytes(struct.pack("d", 1.0))
     with pytest.raises(ConfigurationError, match="is no ASDF parameter file"):
         profile.parameters("basebias")

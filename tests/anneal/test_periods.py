@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_every_exposure_is_in_exactly_one_period(mode, begin, days, fractions):
     periods = divide_month(begin, begin + days, mode)
     assert periods[0].begin == begin
     assert periods[-1].end == begin + days
-    assert all(one.end == other.begin for one, other in zip(periods, periods[1:], strict=False))
+    assert all(one.end == other.begin for one, other in pairwise(periods))
     assert all(one.begin < one.end for one in periods) or begin + days == begin
     times = [min(begin + fraction * days, begin + days) for fraction in fractions]
     for time, index in zip(times, period_index(periods, times), strict=True):

@@ -36,7 +36,9 @@ def test_dates_are_read(text, mjd):
     assert parse_date(text) == mjd
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2013-13-01", "1900-01-01", "12", "99999999", float("nan"), -1])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2013-13-01", "1900-01-01", "12", "99999999", float("nan"), -1]
+)
 def test_other_dates_are_refused(text):
     with pytest.raises(ConfigurationError, match="is not a date"):
         parse_date(text)
@@ -98,7 +100,12 @@ def test_months_run_from_end_to_begin():
     assert (before.begin, before.end, before.name) == (None, 56100.0, "12345_05")
     assert (first.begin, first.end, first.name) == (56101.0, 56128.0, "anneal_20120720")
     assert (second.begin, second.end) == (56128.0, 56150.0)
-    assert (after.begin, after.end, after.name, after.provisional) == (56151.0, None, "anneal_20120811_open", True)
+    assert (after.begin, after.end, after.name, after.provisional) == (
+        56151.0,
+        None,
+        "anneal_20120811_open",
+        True,
+    )
     assert table.at(56127.999) == first
     assert table.at(56128.0) == second
     assert table.at(56150.5) == table.anneals[2]
@@ -123,7 +130,9 @@ def test_a_moment_is_in_one_month_or_in_an_anneal(gaps, moments):
 
 
 def test_overlapping_anneals_are_refused_by_name():
-    with pytest.raises(ConfigurationError, match="2012-06-22T12:00:00 begins before that of 2012-06-22T00:00:00 ends"):
+    with pytest.raises(
+        ConfigurationError, match="2012-06-22T12:00:00 begins before that of 2012-06-22T00:00:00 ends"
+    ):
         AnnealTable([Anneal(56100.0, 56101.0), Anneal(56100.5, 56102.0)])
     with pytest.raises(ConfigurationError, match="before it begins"):
         Anneal(56100.0, 56099.0)
@@ -149,7 +158,11 @@ def test_an_empty_table_says_what_to_do():
 def test_what_is_learnt_later_takes_the_place_of_what_was_known():
     table = AnnealTable([Anneal(56100.0), Anneal(56128.0)])
     later = table.extended([Anneal(56128.01, 56129.0, "12345", "8"), Anneal(56150.0)])
-    assert [(one.begin, one.last) for one in later] == [(56100.0, 56100.0), (56128.01, 56129.0), (56150.0, 56150.0)]
+    assert [(one.begin, one.last) for one in later] == [
+        (56100.0, 56100.0),
+        (56128.01, 56129.0),
+        (56150.0, 56150.0),
+    ]
     assert len(table) == 2
 
 
@@ -194,7 +207,12 @@ def test_tables_of_ones_own_are_told_by_their_content(tmp_path, name):
     path = tmp_path / name
     path.write_text(TABLES[name])
     (found,) = read_table(path)
-    assert (found.begin, round(found.end, 6), found.proposal, found.visit) == (56428.0, 56428.8, "13134", "23")
+    assert (found.begin, round(found.end, 6), found.proposal, found.visit) == (
+        56428.0,
+        56428.8,
+        "13134",
+        "23",
+    )
 
 
 BAD_TABLES = {
@@ -284,7 +302,9 @@ def test_pairs_of_monitor_exposures_are_anneals(tmp_path, monitor):
     monitor(tmp_path / "2013_05", "oc4w22010_crj.fits", 56428.0, "22")
     monitor(tmp_path / "2013_05", "oc4w24010_crj.fits", 56428.8, "24")
     flat = tmp_path / "all"
-    for number, (begin, visit) in enumerate([(56453.1, "25"), (56453.9, "27"), (56482.0, "28"), (56482.8, "30")]):
+    for number, (begin, visit) in enumerate(
+        [(56453.1, "25"), (56453.9, "27"), (56482.0, "28"), (56482.8, "30")]
+    ):
         monitor(flat, f"oc4w{visit}01{number}_crj.fits", begin, visit)
     (flat / "oc4w99999_crj.fits").write_bytes(b"SIMPLE  = broken")
     found = find_anneals(tmp_path)
