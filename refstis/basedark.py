@@ -59,9 +59,9 @@ def make_basedark(
 ) -> None:
     """Make the baseline superdark of an anneal month.
 
-    Bias subtraction (where it is not done), temperature scaling, combination with rejection of cosmic rays, normalization to
-    e-/s and flags of hot pixels. A log ``<output>_joined_bd_calstis_log.txt`` lies beside the product. The inputs stay as
-    they are.
+    Bias subtraction (where it is not done), temperature scaling, combination with rejection of cosmic rays,
+    normalization to e-/s and flags of hot pixels. A log ``<output>_joined_bd_calstis_log.txt`` lies beside the
+    product. The inputs stay as they are.
 
     Parameters
     ----------

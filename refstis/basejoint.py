@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -39,8 +40,7 @@ def average_biases(bias_list: Sequence[Name]) -> tuple[str, float]:
     from refstis.stages import AverageStep
 
     mean = AverageStep().run([os.fspath(bias) for bias in bias_list])
-    path = os.path.join(os.path.dirname(bias_list[0]), "mean.fits")
-    return mean.save(path), float(mean.ncombine)
+    return mean.save(Path(bias_list[0]).with_name("mean.fits")), float(mean.ncombine)
 
 
 def calibrate(input_file: Name) -> str | None:

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,11 @@ def make_product(
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Run a pipeline under the output's exact name, and leave the log that scripts look for beside it."""
-    single = isinstance(input_list, str | os.PathLike)
-    inputs = os.fspath(input_list) if single else [os.fspath(file) for file in input_list]
+    inputs: str | list[str]
+    if isinstance(input_list, str | os.PathLike):
+        inputs = os.fspath(input_list)
+    else:
+        inputs = [os.fspath(file) for file in input_list]
     product = pipeline.call(inputs, output_file=os.fspath(name), steps=dict(steps or {}))
     if log is not None:
         write_log(renamed(name, log), product)
@@ -239,7 +243,7 @@ def make_path_safe(filename: str) -> str:
     if len(filename) < LONGEST_PATH:
         return filename
     folder, name = os.path.split(filename)
-    os.environ["refdir"] = os.path.join(folder, "")  # noqa: SIM112 - the name that CALSTIS knows
+    os.environ["refdir"] = folder if folder.endswith("/") else f"{folder}/"  # noqa: SIM112 - the name that CALSTIS knows
     return f"refdir${name}"
 
 
@@ -462,7 +466,7 @@ def bias_subtract_data(filename: Name, biasfile: Name, outdir: Name = "") -> str
         StatFlagStep(),
     )
     subtracted = run_stages(exposure, *stages).changed({"BIASFILE": make_path_safe(os.fspath(biasfile))})
-    stem = renamed(os.path.join(outdir or os.path.dirname(filename), os.path.basename(filename)), "")
+    stem = renamed(Path(outdir or Path(filename).parent, Path(filename).name), "")
     ending = "_flc.fits" if exposure.done("PCTECORR") else "_flt.fits"
     output = subtracted.save(stem.rsplit("_raw", 1)[0] + ending)
     write_log(f"{stem}_bias_subtract_log.txt", subtracted)
@@ -503,8 +507,8 @@ def bd_crreject(joinedfile: Name) -> int:
     Returns
     -------
     int
-        1 where CRCORR is COMPLETE: a copy then stands under the name that `bd_calstis` would have given its result. 0 where
-        `bd_calstis` has to be called.
+        1 where CRCORR is COMPLETE: a copy then stands under the name that `bd_calstis` would have given its result.
+        0 where `bd_calstis` has to be called.
 
     Raises
     ------
@@ -517,8 +521,8 @@ def bd_crreject(joinedfile: Name) -> int:
         return 1
     if len(joined.imsets) < 2:
         raise InputError(
-            f"{joinedfile}: a single image set, and CRCORR is {joined.switch('CRCORR')}; cosmic rays are found by comparing "
-            "at least 2. Join more exposures."
+            f"{joinedfile}: a single image set, and CRCORR is {joined.switch('CRCORR')}; cosmic rays are found by "
+            "comparing at least 2. Join more exposures."
         )
     return 0
 
@@ -526,8 +530,8 @@ def bd_crreject(joinedfile: Name) -> int:
 def bd_calstis(joinedfile: Name, thebiasfile: Name | bool | None = None) -> None:
     """Combine joined darks, rejecting cosmic rays.
 
-    The result is ``<joined>_crj.fits``; in its header APERTURE is 50CCD, APER_FOV 50x50, DARKCORR and FLATCORR are OMIT. A
-    log ``<joined>_bd_calstis_log.txt`` lies beside it. The joined file stays as it is.
+    The result is ``<joined>_crj.fits``; in its header APERTURE is 50CCD, APER_FOV 50x50, DARKCORR and FLATCORR are
+    OMIT. A log ``<joined>_bd_calstis_log.txt`` lies beside it. The joined file stays as it is.
 
     Parameters
     ----------
@@ -619,8 +623,8 @@ def get_anneal_month_dates(data_begin: float, data_end: float, database_path: Na
         )
     if data_end >= month.end:
         raise InputError(
-            f"data from MJD {data_begin} to {data_end} cross the anneal that begins at {month.end}; a product is made of one "
-            "month. Split the data."
+            f"data from MJD {data_begin} to {data_end} cross the anneal that begins at {month.end}; a product is "
+            "made of one month. Split the data."
         )
     return Time(month.begin, format="mjd", scale="utc"), Time(month.end, format="mjd", scale="utc")
 
@@ -647,7 +651,7 @@ def divide_anneal_month(
     begin, end = (float(time.mjd) for time in get_anneal_month_dates(data_begin, data_end, database_path))
     lengths = figure_days_in_period(N_period, end - begin, add_remainder=True)
     borders = [begin, *(begin + np.cumsum(lengths)[:-1]).tolist(), end]
-    return list(zip(borders[:-1], borders[1:], strict=True))
+    return list(pairwise(borders))
 
 
 # ---------------------------------------------------------------- mail

@@ -12,8 +12,8 @@ __all__ = ["make_weekbias"]
 def make_weekbias(input_list: Sequence[Name], refbias_name: Name, basebias: Name) -> None:
     """Make a weekly superbias.
 
-    The week's biases are combined with rejection of cosmic rays, and their hot columns added to the baseline bias. A log
-    ``<output>_joined_crreject_log.txt`` lies beside the product. The inputs stay as they are.
+    The week's biases are combined with rejection of cosmic rays, and their hot columns added to the baseline bias.
+    A log ``<output>_joined_crreject_log.txt`` lies beside the product. The inputs stay as they are.
 
     Parameters
     ----------

@@ -34,9 +34,9 @@ def make_weekdark(
 ) -> None:
     """Make a weekly superdark.
 
-    Bias subtraction (where it is not done), temperature scaling, combination with rejection of cosmic rays, normalization to
-    e-/s, and the hot pixels of the week on the baseline dark. A log ``<output>_joined_bd_calstis_log.txt`` lies beside the
-    product. The inputs stay as they are.
+    Bias subtraction (where it is not done), temperature scaling, combination with rejection of cosmic rays,
+    normalization to e-/s, and the hot pixels of the week on the baseline dark. A log
+    ``<output>_joined_bd_calstis_log.txt`` lies beside the product. The inputs stay as they are.
 
     Parameters
     ----------

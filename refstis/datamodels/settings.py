@@ -109,7 +109,7 @@ class Settings(BaseModel):
     @field_validator(*FOLDERS, "anneal_database", "private_key", "test_suite", mode="after")
     @classmethod
     def _expanded(cls, value: str | None) -> str | None:
-        return None if value is None else os.path.expanduser(os.path.expandvars(value))
+        return None if value is None else str(Path(os.path.expandvars(value)).expanduser())
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Settings:
