@@ -155,14 +155,17 @@ class _Explained:
 
         from refstis.retrieval.client import cause
 
+        rejected = isinstance(error, InvalidQueryError) or (
+            isinstance(error, requests.HTTPError) and error.response.status_code == 400
+        )
+        if rejected:
+            raise RetrievalError(f"MAST's {self.what} at {self.server} refused the query: {error}") from error
         no_json = isinstance(error, requests.JSONDecodeError)  # an OSError, too, as all errors of requests
         if isinstance(error, (OSError, TooLongError)) and not no_json:
             raise RetrievalError(
                 f"MAST's {self.what} at {self.server} failed: {cause(error)}. "
                 "Try again later, or take the exposures from a folder."
             ) from error
-        if isinstance(error, InvalidQueryError):
-            raise RetrievalError(f"MAST's {self.what} at {self.server} refused the query: {error}") from error
         if isinstance(error, _STRANGE):
             raise RetrievalError(
                 f"MAST's {self.what} at {self.server} answered in another form than documented "
@@ -304,7 +307,7 @@ class Mast:
             elif begin or end:
                 criteria["sci_start_time"] = f">={begin}" if begin else f"<={end}"
             if selection.programs:
-                criteria["sci_pep_id"] = [str(program) for program in selection.programs]
+                criteria["sci_pep_id"] = ",".join(str(program) for program in selection.programs)
             for row in missions.search(**criteria):
                 dataset = str(row["sci_data_set_name"]).strip().upper()
                 try:
