@@ -205,9 +205,11 @@ def _month_svg(one: MonthPlan, nodes: Sequence[Node], top: float) -> tuple[list[
     places: dict[str, tuple[float, float]] = {}
     for number, column in enumerate(columns):
         for row, box in enumerate(column):
+            # Half a row down, the basedark lets the darks' lines to the weekdarks pass.
+            down = 0.5 if boxes[box][0].kind == "basedark" else 0.0
             places[box] = (
                 _MARGIN + number * (_WIDTH + _GAP_X),
-                top + 30 + row * (_HEIGHT + _GAP_Y),
+                top + 30 + (row + down) * (_HEIGHT + _GAP_Y),
             )
     edges = dict.fromkeys(
         (box_of[parent], box_of[node.identity])
@@ -227,7 +229,7 @@ def _month_svg(one: MonthPlan, nodes: Sequence[Node], top: float) -> tuple[list[
         )
     for box, (x, y) in places.items():
         parts += _box_svg(boxes[box], x, y)
-    rows = max((len(column) for column in columns), default=0)
+    rows = 1 + max((len(column) for column in columns), default=0)
     return parts, 30 + rows * (_HEIGHT + _GAP_Y)
 
 
@@ -237,9 +239,8 @@ def _box_svg(members: Sequence[Node], x: float, y: float) -> Iterable[str]:
         name = f"{node.period.name}: {len(members)} darks, bias-subtracted"
         detail = node.reason
     else:
-        raws = len(node.exposures)
         name = node.name
-        detail = f"{node.kind}: {raws} raws, {node.imsets} imsets" if raws else node.reason
+        detail = f"{node.kind}: {node.imsets} imsets" if node.imsets else node.reason
     statuses = {member.status for member in members}
     stroke = "#b8860b" if statuses & {"new", "remake"} else "#2e7d32"
     state = "to make" if statuses & {"new", "remake"} else "made"

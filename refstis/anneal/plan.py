@@ -699,8 +699,6 @@ class _MonthBuilder:
         return True
 
     def _parameters(self, kind: str) -> dict[str, Any]:
-        if kind == "refaver":
-            return {}
         if kind != "biassub":
             return self.profile.parameters(kind)
         steps = self.profile.parameters("basedark").get("steps", [])

@@ -274,10 +274,12 @@ def load_profile(name: str = "heritage") -> Profile:
     """
     if name == "heritage":
         return Profile(name, config_path(), load_policy())
-    shipped = config_path(name)
-    folder = shipped if shipped.is_dir() and shipped.parent == config_path() else Path(name)
+    # Not every folder of the configuration is a profile.
+    names = sorted(
+        {path.parent.name for kind in ("asdf", "yaml") for path in config_path().glob(f"*/*.{kind}")}
+    )
+    folder = config_path(name) if name in names else Path(name)
     if not folder.is_dir():
-        names = sorted(path.name for path in config_path().iterdir() if path.is_dir())
         raise ConfigurationError(
             f"there is no profile {name!r}: expected heritage{''.join(f', {known}' for known in names)} or a folder"
         )
