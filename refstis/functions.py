@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,27 @@ def make_product(
         inputs = os.fspath(input_list)
     else:
         inputs = [os.fspath(file) for file in input_list]
-    product = pipeline.call(inputs, output_file=os.fspath(name), steps=dict(steps or {}))
+    with logging_in_full():
+        product = pipeline.call(
+            inputs, output_file=os.fspath(name), steps=dict(steps or {}), configure_log=False
+        )
     if log is not None:
         write_log(renamed(name, log), product)
+
+
+@contextmanager
+def logging_in_full() -> Iterator[None]:
+    """Let the log beside a product have everything; where else it appears is the calling program's choice."""
+    loggers = [logging.getLogger(name) for name in ("refstis", "stpipe")]
+    levels = [log.level for log in loggers]
+    try:
+        for log in loggers:
+            if not log.isEnabledFor(logging.INFO):
+                log.setLevel(logging.INFO)
+        yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
 
 
 def superbias_override(biasfile: Name | bool | None) -> dict[str, dict[str, str]]:
@@ -423,7 +442,7 @@ def refaver(reffiles: Sequence[Name], combined_name: Name) -> None:
         output = output.with_name(f"{output.name}.fits")
     if reffiles and output.name == os.fspath(output):
         output = Path(reffiles[0]).parent / output
-    RefaverStep.call([os.fspath(file) for file in reffiles], output_file=str(output))
+    RefaverStep.call([os.fspath(file) for file in reffiles], output_file=str(output), configure_log=False)
 
 
 # ---------------------------------------------------------------- darks

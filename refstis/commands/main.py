@@ -2,17 +2,24 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 
 import typer
 
-__all__ = ["app", "main", "registered"]
+__all__ = ["app", "execute", "main", "registered"]
 
 # name: (module:function, help group)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "basejoint": ("refstis.commands.products:basejoint", "Products"),
+    "refbias": ("refstis.commands.products:refbias", "Products"),
+    "weekbias": ("refstis.commands.products:weekbias", "Products"),
+    "basedark": ("refstis.commands.products:basedark", "Products"),
+    "weekdark": ("refstis.commands.products:weekdark", "Products"),
     "anneals": ("refstis.commands.anneals:app", "A month"),
     "exposures": ("refstis.commands.exposures:app", "A month"),
     "fetch": ("refstis.commands.fetch:fetch", "A month"),
     "plan": ("refstis.commands.plan:plan", "A month"),
+    "pipeline": ("refstis.commands.pipeline:pipeline", "A month"),
     "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }
@@ -38,14 +45,19 @@ def registered() -> typer.Typer:
     return app
 
 
-def main() -> None:
-    """Run the `refstis` command; an expected error is one line, without a traceback."""
+def execute(make_app: Callable[[], typer.Typer], name: str) -> None:
+    """Run a command; an expected error is one line, without a traceback."""
     try:
-        registered()()
+        make_app()()
     except Exception as error:
         # the last place where an error can be made kind, without importing what no command has imported
         errors = sys.modules.get("refstis.errors")
         if errors is None or not isinstance(error, errors.RefstisError):
             raise
-        print(f"refstis: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+def main() -> None:
+    """Run the `refstis` command."""
+    execute(registered, "refstis")
