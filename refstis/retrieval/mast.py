@@ -156,7 +156,7 @@ class _Explained:
         from refstis.retrieval.client import cause
 
         rejected = isinstance(error, InvalidQueryError) or (
-            isinstance(error, requests.HTTPError) and error.response.status_code == 400
+            isinstance(error, requests.HTTPError) and getattr(error.response, "status_code", None) == 400
         )
         if rejected:
             raise RetrievalError(f"MAST's {self.what} at {self.server} refused the query: {error}") from error
