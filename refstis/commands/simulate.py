@@ -39,9 +39,8 @@ def simulate(
     """Simulate anneal months of raw exposures whose truth is known."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from refstis.simulation.month import simulate as run
-
     from refstis.errors import ConfigurationError
+    from refstis.simulation.month import simulate as run
 
     weekly, bins = _integers("--imsets", imsets), _integers("--binning", binning) or []
     if len(bins) != 2:

@@ -38,6 +38,7 @@ class _Image:
     single: bool
     scaled: bool
     exptime: float
+    expname: str
 
 
 @dataclass
@@ -111,6 +112,9 @@ def _read(path: Path) -> _Image:
                 single=single,
                 scaled=str(primary.get("TEMPCORR", "")).strip() == "COMPLETE",
                 exptime=float(sci.header.get("EXPTIME", 0.0)),
+                expname=str(sci.header.get("EXPNAME", "")).strip()
+                if sci.header.get("NCOMBINE", 1) == 1
+                else "",
             )
     except (OSError, KeyError) as error:
         raise InputError(
@@ -392,6 +396,11 @@ def compare(
     if not names:
         raise InputError(f"{path}: its HISTORY names no input files; say which exposures it is made of")
     frames = truth.select(names)
+    if image.single and image.expname:
+        # One image of an exposure that has several.
+        frames = frames[truth.frames["expname"][frames] == image.expname]
+        if not frames.size:
+            raise InputError(f"{path}: EXPNAME {image.expname} is no exposure of this simulation")
     if len({truth.readout(int(frame)) for frame in frames}) > 1:
         raise InputError(f"{path}: its inputs were read in different modes")
     rows, columns = truth.readout(int(frames[0])).trim

@@ -197,6 +197,24 @@ def test_a_single_calibrated_dark_can_be_scored(truth, darks, tmp_path):
     assert figures["ordinary"]["median"] == pytest.approx(0.0, abs=0.002)
 
 
+def test_one_image_of_several_is_compared_with_its_own_exposure(truth, biases, tmp_path):
+    frame = int(truth.select(biases[:1])[0])
+    true = truth.bias([frame])
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU((true + 0.25).astype("f4"), name="SCI")]
+    hdus += [fits.ImageHDU(name="ERR"), fits.ImageHDU(name="DQ")]
+    hdus[0].header.update({"FILETYPE": "SCI", "TARGNAME": "BIAS", "ROOTNAME": biases[0].split("_")[0]})
+    hdus[1].header["EXPNAME"] = str(truth.frames["expname"][frame])
+    path = tmp_path / "x_blv.fits"
+    fits.HDUList(hdus).writeto(path)
+    figures = score(path, truth)
+    assert figures["frames"] == 1
+    assert figures["ordinary"]["mean"] == pytest.approx(0.25, abs=1e-4)
+    hdus[1].header["EXPNAME"] = "o00000000"
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    with pytest.raises(InputError, match="EXPNAME"):
+        score(path, truth)
+
+
 def test_page_and_command(truth, month, ideal_dark, tmp_path):
     page = write_page(tmp_path / "page.html", compare(ideal_dark[0], truth))
     text = page.read_text()
