@@ -12,7 +12,8 @@ def fetch(
     month: Annotated[
         str | None,
         typer.Option(
-            help="Anneal month: its name (12404_11), a date in it, or a calendar month it begins in."
+            metavar="2013-05|PROPOSAL_VISIT",
+            help="Anneal months that begin then, or the one of this name or around a date.",
         ),
     ] = None,
     dates: Annotated[
