@@ -73,7 +73,19 @@ def mean_charge(out, base, base_factor, y_offset, from_top, spurious, columns, h
 
 @njit(nogil=True, cache=True)
 def collect(charge, mean, state, normal, guide, distribution):
-    """Poisson electrons in each pixel."""
+    """Poisson electrons in each pixel.
+
+    Parameters
+    ----------
+    charge : numpy.ndarray
+        float32 (electrons); overwritten.
+    mean : numpy.ndarray
+        Expected electrons, the shape of `charge`.
+    state : numpy.ndarray
+        A stream, advanced in place.
+    normal, guide, distribution : numpy.ndarray
+        What `refstis.simulation.streams.tables` gives.
+    """
     counter, step = state[0], state[1]
     for y in range(mean.shape[0]):
         for x in range(mean.shape[1]):
@@ -88,6 +100,19 @@ def collect_fast(charge, mean, limit, state, normal, guide, distribution):
 
     For the few electrons in a bias, which read noise of several electrons covers, the higher moments are lost
     anyway: the skewness of the sum is below one per cent.
+
+    Parameters
+    ----------
+    charge : numpy.ndarray
+        float32 (electrons); overwritten.
+    mean : numpy.ndarray
+        Expected electrons, the shape of `charge`.
+    limit : float
+        Expected electrons above which the law is exact.
+    state : numpy.ndarray
+        A stream, advanced in place.
+    normal, guide, distribution : numpy.ndarray
+        What `refstis.simulation.streams.tables` gives.
     """
     counter, step = state[0], state[1]
     for y in range(mean.shape[0]):
@@ -104,7 +129,19 @@ def collect_fast(charge, mean, limit, state, normal, guide, distribution):
 
 @njit(nogil=True, cache=True)
 def add_point_sources(image, y, x, flux, sigma):
-    """Add Gaussian point sources, cut at four sigma, to an image of rates."""
+    """Add Gaussian point sources, cut at four sigma, to an image of rates.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Rates (electrons/s); added to.
+    y, x : numpy.ndarray
+        Positions (pixels).
+    flux : numpy.ndarray
+        Total rate of each source (electrons/s).
+    sigma : float
+        Width (pixels).
+    """
     ny, nx = image.shape
     reach = np.int64(4.0 * sigma) + 1
     for i in range(y.size):
@@ -204,6 +241,17 @@ def strike(hits, events, fractions, log_charge, log_length, scatter, weights, st
 def deposit(charge, hits, y_offset, index, amount):
     """Add the charge of cosmic rays, and list the pixels that got at least an electron.
 
+    Parameters
+    ----------
+    charge : numpy.ndarray
+        float32 electrons, unbinned rows of the frame by sensor columns; added to.
+    hits : numpy.ndarray
+        float32 electrons of cosmic rays, shape of the sensor.
+    y_offset : int
+        Row of `charge` at which the sensor begins.
+    index, amount : numpy.ndarray
+        int32 and uint16 with an entry for each sensor pixel; the first ones are overwritten.
+
     Returns
     -------
     number : int
@@ -229,7 +277,15 @@ def deposit(charge, hits, y_offset, index, amount):
 
 @njit(nogil=True, cache=True)
 def bleed(charge, full_well):
-    """Let charge above the full well run along its column, half up and half down."""
+    """Let charge above the full well run along its column, half up and half down.
+
+    Parameters
+    ----------
+    charge : numpy.ndarray
+        float32 electrons; changed in place.
+    full_well : float
+        What a pixel holds (electrons).
+    """
     rows, width = charge.shape
     for x in range(width):
         for y in range(rows):
@@ -255,6 +311,21 @@ def transfer(charge, from_top, background, strength, norm, power, background_fac
 
     The loss per transfer follows the form of the CCDTAB coefficients,
     ``norm G**-power exp(background_factor (B/G)**background_power)`` for charge G over background B.
+
+    Parameters
+    ----------
+    charge : numpy.ndarray
+        float32 electrons; changed in place.
+    from_top : bool
+        The row with the highest index is read first.
+    background : float
+        Usual charge of a pixel (electrons).
+    strength : numpy.ndarray
+        Factor of each column.
+    norm, power, background_factor, background_power : float
+        Coefficients of the loss.
+    trail : float
+        Rows over which the charge reappears.
     """
     rows, width = charge.shape
     keep = exponential(-1.0 / trail)

@@ -3,7 +3,6 @@
 import base64
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +231,7 @@ def figures_of(comparison: Comparison) -> list[dict[str, Any]]:
     return plots
 
 
-def write_page(
-    path: str | os.PathLike[str], comparison: Comparison, plots: Sequence[dict[str, Any]] | None = None
-) -> Path:
+def write_page(path: str | os.PathLike[str], comparison: Comparison) -> Path:
     """Write the page.
 
     Parameters
@@ -243,8 +240,6 @@ def write_page(
         HTML file.
     comparison : Comparison
         Figures and images.
-    plots : sequence of dict, optional
-        Plots already made by `figures_of`.
 
     Returns
     -------
@@ -257,7 +252,7 @@ def write_page(
     text = template.render(
         figures=comparison.figures,
         rows=summary(comparison.figures),
-        plots=figures_of(comparison) if plots is None else plots,
+        plots=figures_of(comparison),
     )
     path = Path(path)
     with atomic_write(path, "w") as file:
