@@ -41,8 +41,14 @@ NOT_COSMIC_RAY = ~COSMIC_RAY
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
 TILE_BYTES = 16 * 2**20
-# Pixels that the median is taken of side by side: a block of keys of 100 images fits the first-level cache.
+# Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
 BLOCK = 64
+# Rows that the sky is taken of at a time, and histograms side by side.
+SKY_ROWS = 64
+SKY_LANES = 8
+# Halvings of the median's bracket, at most (NaN and equal values keep it wide), and values to leave in it.
+MOST_HALVINGS = 40
+FEW = 2
 
 
 class StackImage(NamedTuple):
@@ -153,48 +159,43 @@ class Combination:
 
 
 @njit(nogil=True, cache=True)
-def _sky_extremes(sci, good, masked):
-    """Least value, sequential float32 sum and number of the good pixels."""
-    least = np.float32(0)
-    total = np.float32(0)
-    count = 0
+def _sequential_total(sci, total):
+    """Float32 sum in raster order, from a total on."""
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):
-            if masked and not good[y, x]:
-                continue
-            value = sci[y, x]
-            least = min(least, value)
-            total += value
-            count += 1
-    return least, total, count
+            total += sci[y, x]
+    return total
 
 
 @njit(nogil=True, cache=True)
-def _histogram(sci, good, masked, low, size):
-    """Number of good pixels by their integer part, cut towards zero."""
-    counts = np.zeros(size, dtype=np.int64)
+def _add_to_histogram(sci, low, counts):
+    """Count pixels by their integer part, cut towards zero; the first and last bin take what lies outside.
+
+    Neighbouring pixels go to different histograms, as an increment has to wait for the one before it in the same bin.
+    """
+    size = counts.shape[1]
+    bins = np.empty(sci.shape[1], dtype=np.uint32)
+    least, highest = np.float32(low - 1), np.float32(low + size - 2)
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):
-            if masked and not good[y, x]:
-                continue
             value = sci[y, x]
-            if not abs(value) < 1e9:
-                continue
-            k = math.trunc(value) - low
-            if 0 <= k < size:
-                counts[k] += 1
-    return counts
+            value = least if value <= least else value
+            # NaN goes beyond the last bin
+            value = value if value < highest else highest
+            bins[x] = np.uint32(np.int32(value) - low + 1)
+        for x in range(sci.shape[1]):
+            counts[np.uint32(x) % np.uint32(SKY_LANES), bins[x]] += 1
 
 
-def sky_mode(sci: np.ndarray, good: np.ndarray | None = None) -> np.float32:
+def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     """Most frequent value of an image, from a histogram with bins of 1 DN.
 
     Parameters
     ----------
-    sci : numpy.ndarray
-        Pixels (DN), float32.
-    good : numpy.ndarray or None
-        Pixels to use (boolean); None for all.
+    sci : array_like
+        Pixels (DN): anything that gives a float32 array for ``sci[rows]`` and has a shape.
+    flagged : numpy.ndarray or None
+        Flat indices of the pixels to leave out, ascending; None for none.
 
     Returns
     -------
@@ -204,17 +205,54 @@ def sky_mode(sci: np.ndarray, good: np.ndarray | None = None) -> np.float32:
     Notes
     -----
     Values are cut towards zero, so the bin of 0 is two DN wide and the mode of zero-mean data lies near +0.5.
+
+    The upper end of the histogram follows from the float32 mean, summed in raster order. Where a rough sum shows that
+    the rounding of that sum could not change the upper end, the sequential sum is spared.
     """
-    masked = good is not None
-    good = good if masked else np.empty((0, 0), dtype=np.bool_)
-    least, total, count = _sky_extremes(sci, good, masked)
+    size = sci.shape[0] * sci.shape[1]
+    bad = np.empty(0, dtype=np.int64) if flagged is None else flagged
+    count = size - len(bad)
     if not count:
         return np.float32(0)
-    mean = np.float32(total / np.float32(count))
-    low = -1000 if least < -1000 else math.trunc(least) - 1
-    high = 1 if not mean > 0 else math.trunc(min(float(mean), 1e8) + 1.0) * 2
-    counts = _histogram(sci, good, masked, low, high - low + 1)
 
+    def bands():
+        for begin in range(0, sci.shape[0], SKY_ROWS):
+            pixels = np.ascontiguousarray(sci[begin : begin + SKY_ROWS])
+            first, last = np.searchsorted(bad, (begin * sci.shape[1], (begin + SKY_ROWS) * sci.shape[1]))
+            if last > first:
+                # a 0 changes neither the sums nor the least value, and is taken out of the histogram afterwards
+                pixels = pixels.copy()
+                pixels.flat[bad[first:last] - begin * sci.shape[1]] = 0
+            yield pixels
+
+    parts = [(pixels.min(), float(pixels.sum()), float(np.abs(pixels).sum())) for pixels in bands()]
+    least = min(np.float32(0), *(part[0] for part in parts))
+    total, absolute = sum(part[1] for part in parts), sum(part[2] for part in parts)
+    # each of the sequential additions rounds by half a unit in the last place at most, of a sum that never exceeds the
+    # absolute one; twice that, because the sums here are rounded too
+    doubt = 2.0 * 2.0**-24 * absolute
+    high = _histogram_end(total / count - doubt)
+    if high != _histogram_end(total / count + doubt):
+        exact = np.float32(0)
+        for pixels in bands():
+            exact = _sequential_total(pixels, exact)
+        high = _histogram_end(np.float32(exact / np.float32(count)))
+    low = -1000 if not least >= -1000 else math.trunc(float(least)) - 1
+    lanes = np.zeros((SKY_LANES, high - low + 3), dtype=np.int64)
+    for pixels in bands():
+        _add_to_histogram(pixels, low, lanes)
+    counts = lanes.sum(axis=0)[1:-1]
+    counts[-low] -= len(bad)
+    return _mode(counts, low)
+
+
+def _histogram_end(mean):
+    """Upper end of the histogram that belongs to a mean."""
+    return 1 if not mean > 0 else math.trunc(min(float(mean), 1e8) + 1.0) * 2
+
+
+def _mode(counts, low):
+    """Place of the highest bin, interpolated between its neighbours."""
     size, peak = len(counts), int(np.argmax(counts))
     if size == 1:
         return np.float32(low + 0.5)
@@ -232,66 +270,100 @@ def sky_mode(sci: np.ndarray, good: np.ndarray | None = None) -> np.float32:
 
 
 @njit(nogil=True, cache=True)
+def _middle_of_keys(low, high, middle):
+    """Float in the middle between two others, counted in floats."""
+    lows, highs, middles = low.view(np.uint32), high.view(np.uint32), middle.view(np.uint32)
+    sign = np.uint32(0x80000000)
+    for x in range(lows.size):
+        # the order of these keys, as integers, is the order of the floats
+        a = lows[x] ^ (~np.uint32(0) if lows[x] & sign else sign)
+        b = highs[x] ^ (~np.uint32(0) if highs[x] & sign else sign)
+        key = a + ((b - a) >> np.uint32(1))
+        middles[x] = key ^ (sign if key & sign else ~np.uint32(0))
+
+
+@njit(nogil=True, cache=True)
+def _count_up_to(values, limit, counts):
+    """Number of images whose value does not exceed the limit, for each pixel of a block."""
+    counts[:] = 0
+    for n in range(values.shape[0]):
+        for x in range(BLOCK):
+            counts[x] += np.int32(values[n, x] <= limit[x])
+
+
+@njit(nogil=True, cache=True)
+def _next_above(values, limit, out):
+    """Least value above the limit, infinity where there is none, for each pixel of a block."""
+    infinity = np.float32(np.inf)
+    out[:] = infinity
+    for n in range(values.shape[0]):
+        for x in range(BLOCK):
+            value = values[n, x]
+            out[x] = min(out[x], value if value > limit[x] else infinity)
+
+
+@njit(nogil=True, cache=True)
 def _medians(stack, out):
     """Median of each pixel over the images of a stack.
 
-    The lower median is found bit by bit, from the highest: of the keys that share the bits decided so far, count
-    those with a 0 in the next bit. The inner loops run over neighbouring pixels, so that they become vector
-    instructions; a selection by pixel could not.
+    A bracket around the lower median is halved, by counting how many values do not exceed its middle, until few values
+    are left in it; these are then taken one after the other. All loops run over neighbouring pixels, so that they become
+    vector instructions, which a selection pixel by pixel could not. Middles are taken by value and by place among the
+    floats in turn: the first is quick where values cross 0, the second where one of them is far out.
     """
     images, rows, columns = stack.shape
-    rank = (images - 1) // 2
-    keys = np.empty((images, BLOCK), dtype=np.uint32)
-    prefix = np.empty(BLOCK, dtype=np.uint32)
-    ranks = np.empty(BLOCK, dtype=np.uint32)
-    counts = np.empty(BLOCK, dtype=np.uint32)
-    above = np.empty(BLOCK, dtype=np.uint32)
-    one = np.uint32(1)
+    rank = np.int32((images - 1) // 2 + 1)
+    values = np.zeros((images, BLOCK), dtype=np.float32)
+    low, high = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    middle, found = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    below, upto, counts = np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32)
+    infinity, half = np.float32(np.inf), np.float32(0.5)
     for y in range(rows):
         for begin in range(0, columns, BLOCK):
             width = min(BLOCK, columns - begin)
+            low[:] = infinity
+            high[:] = -infinity
             for n in range(images):
-                bits = stack[n, y, begin : begin + width].view(np.uint32)
-                for x in range(width):
-                    b = bits[x]
-                    # the order of these keys, as integers, is the order of the floats
-                    keys[n, x] = b ^ (np.uint32(0xFFFFFFFF) if b >> np.uint32(31) else np.uint32(0x80000000))
-            prefix[:] = 0
-            ranks[:] = rank
-            for bit in range(31, -1, -1):
-                shift = np.uint32(bit)
-                counts[:] = 0
-                for n in range(images):
-                    for x in range(width):
-                        counts[x] += np.uint32(((keys[n, x] ^ prefix[x]) >> shift) == 0)
-                for x in range(width):
-                    if ranks[x] >= counts[x]:
-                        ranks[x] -= counts[x]
-                        prefix[x] |= one << shift
-            if images % 2 == 0:
-                counts[:] = 0
-                above[:] = np.uint32(0xFFFFFFFF)
-                for n in range(images):
-                    for x in range(width):
-                        key = keys[n, x]
-                        counts[x] += np.uint32(key <= prefix[x])
-                        above[x] = min(above[x], key if key > prefix[x] else np.uint32(0xFFFFFFFF))
-                for x in range(width):
-                    if counts[x] > rank + 1:
-                        above[x] = prefix[x]
-            for x in range(width):
-                lower = _key_to_float(prefix[x])
-                if images % 2:
-                    out[y, begin + x] = lower
+                values[n, :width] = stack[n, y, begin : begin + width]
+                for x in range(BLOCK):
+                    low[x] = min(low[x], values[n, x])
+                    high[x] = max(high[x], values[n, x])
+            below[:] = 0
+            upto[:] = images
+            for step in range(MOST_HALVINGS):
+                if (upto - below).max() <= FEW:
+                    break
+                if step % 2:
+                    _middle_of_keys(low, high, middle)
                 else:
-                    out[y, begin + x] = np.float32((lower + _key_to_float(above[x])) / np.float32(2))
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _key_to_float(key):
-    bits = np.empty(1, dtype=np.uint32)
-    bits[0] = key ^ (np.uint32(0x80000000) if key >> np.uint32(31) else np.uint32(0xFFFFFFFF))
-    return bits.view(np.float32)[0]
+                    for x in range(BLOCK):
+                        middle[x] = low[x] * half + high[x] * half
+                _count_up_to(values, middle, counts)
+                for x in range(BLOCK):
+                    enough = counts[x] >= rank
+                    high[x] = middle[x] if enough else high[x]
+                    upto[x] = counts[x] if enough else upto[x]
+                    low[x] = low[x] if enough else middle[x]
+                    below[x] = below[x] if enough else counts[x]
+            # the values of the bracket in their order; upto becomes the number of values up to the one found
+            for x in range(BLOCK):
+                found[x] = low[x] if below[x] else -infinity
+            upto[:] = 0
+            while upto.min() < rank:
+                _next_above(values, found, middle)
+                _count_up_to(values, middle, counts)
+                for x in range(BLOCK):
+                    waiting = upto[x] < rank
+                    found[x] = middle[x] if waiting else found[x]
+                    # beyond the last value there is nothing to wait for
+                    upto[x] = (counts[x] if middle[x] < infinity else images) if waiting else upto[x]
+            if images % 2 == 0:
+                _next_above(values, found, middle)
+                for x in range(BLOCK):
+                    upper = found[x] if upto[x] > rank else middle[x]
+                    found[x] = (found[x] + upper) / np.float32(2)
+            for x in range(width):
+                out[y, begin + x] = found[x]
 
 
 @njit(nogil=True, cache=True)
@@ -340,6 +412,11 @@ def _mark(flags, excluded, has_excluded, width, rej2, mask):
     else:
         mask[:] = USED
     for y in range(rows):
+        hits = np.uint8(0)
+        for x in range(columns):
+            hits |= flags[y, x]
+        if not hits & 1:
+            continue
         for x in range(columns):
             if not flags[y, x] & 1 or mask[y, x] == EXCLUDED:
                 continue
@@ -390,16 +467,25 @@ class _Stack:
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
+            self._flagged: dict[int, np.ndarray] = {}
             with ThreadPoolExecutor(threads) as pool:
                 self.sky[:] = list(pool.map(self._sky, images))
+            del self._flagged
         self.average = np.empty(self.shape, dtype=np.float32)
         self.error = np.empty(self.shape, dtype=np.float32)
         self.dq = np.empty(self.shape, dtype=np.int16)
         self.bits = np.empty((len(images), ny, (nx + 7) // 8), dtype=np.uint8)
 
-    @staticmethod
-    def _sky(image):
-        return sky_mode(image.sci[:], None if image.dq is None else image.dq[:] == 0)
+    def _sky(self, image):
+        if image.dq is None:
+            return sky_mode(image.sci)
+        # images often share one bad pixel mask
+        flagged = self._flagged.get(id(image.dq))
+        if flagged is None:
+            flagged = np.flatnonzero(image.dq[:])
+            if sum(other.dq is image.dq for other in self.images) > 1:
+                self._flagged[id(image.dq)] = flagged
+        return sky_mode(image.sci, flagged)
 
     def combine(self):
         """Combine tile by tile; return the number of rejected pixels."""

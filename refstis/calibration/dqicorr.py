@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from refstis.calibration.geometry import PixelGrid, nint
 
@@ -18,15 +17,6 @@ __all__ = ["DETECTOR_PROBLEM", "SATURATED", "BadPixelRun", "aperture_mask", "bad
 
 SATURATED = 256
 DETECTOR_PROBLEM = 4
-
-
-@njit(nogil=True, cache=True)
-def _count_above(frame, limit):
-    count = 0
-    for y in range(frame.shape[0]):
-        for x in range(frame.shape[1]):
-            count += np.float32(math.trunc(frame[y, x])) > limit
-    return count
 
 
 def saturated_pixels(frame: np.ndarray, saturate: float) -> np.ndarray:
@@ -50,7 +40,9 @@ def saturated_pixels(frame: np.ndarray, saturate: float) -> np.ndarray:
     array([1])
     """
     limit = np.float32(saturate)
-    if not _count_above(frame, limit):
+    # cutting keeps the order, so the highest pixel tells whether there is any; NaN is never saturated
+    highest = np.fmax.reduce(frame, axis=None)
+    if not np.float32(np.trunc(highest)) > limit:
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(np.trunc(frame).astype(np.float32) > limit)
 

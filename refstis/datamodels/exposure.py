@@ -15,6 +15,7 @@ from astropy.io import fits
 
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.blocks import scan_hdus
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
 from refstis.errors import InputError, OutputError
@@ -476,10 +477,10 @@ def _image_hdu(name, version, pixels, keywords, may_be_null):
 class _Stored:
     """Pixels of one image HDU, read once when they are first asked for."""
 
-    def __init__(self, path, index, header, data_begin):
-        self.path, self.index, self.header, self.data_begin = path, index, header, data_begin
+    def __init__(self, path: Path, header, data_begin: int):
+        self.path, self.header, self.data_begin = path, header, data_begin
         self.lock = threading.Lock()
-        self.array = None
+        self.array: np.ndarray | None = None
 
     def __call__(self, rows, columns):
         with self.lock:
@@ -488,20 +489,20 @@ class _Stored:
         return self.array[rows, columns]
 
     def read(self):
-        bitpix, shape = self.header["BITPIX"], (self.header["NAXIS2"], self.header["NAXIS1"])
-        dtype = np.dtype(f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
+        bitpix, shape = int(self.header["BITPIX"]), (int(self.header["NAXIS2"]), int(self.header["NAXIS1"]))
+        stored = np.empty(shape, dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self.data_begin)
-                buffer = stream.read(shape[0] * shape[1] * dtype.itemsize)
+                count = stream.readinto(stored.data.cast("B"))
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read any more ({error}). Check the file and run again.") from error
-        if len(buffer) != shape[0] * shape[1] * dtype.itemsize:
+        if count != stored.nbytes:
             raise InputError(
-                f"{self.path}: the pixels of extension {self.index} end after {len(buffer)} bytes; the file was cut "
-                "short while it was in use. Copy it again and run again."
+                f"{self.path}: the pixels end after {count} of {stored.nbytes} bytes; the file was cut short while it was in "
+                "use. Copy it again and run again."
             )
-        return _decode(np.frombuffer(buffer, dtype=dtype).reshape(shape), self.header, self.path)
+        return _decode(stored, self.header, self.path)
 
 
 def _pixel_dtype(header):
@@ -515,7 +516,9 @@ def _pixel_dtype(header):
 def _decode(stored, header, path):
     dtype = _pixel_dtype(header)
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
-    values = stored.astype(stored.dtype.newbyteorder("="))
+    values = stored
+    if not stored.dtype.isnative:
+        values = stored.byteswap(inplace=stored.flags.writeable).view(stored.dtype.newbyteorder("="))
     if dtype == np.uint16:
         # adding 32768 to a signed integer flips its first bit
         return values.view(np.uint16) ^ np.uint16(0x8000)
@@ -532,54 +535,62 @@ def _decode(stored, header, path):
 def _read_headers(path):
     """Primary header and the (header, pixels) of every image extension."""
     try:
-        with fits.open(path, memmap=False, do_not_scale_image_data=True, ignore_missing_simple=False) as hdus:
-            primary = Keywords(hdus[0].header)
-            size = _size(path)
-            images = {}
-            for index, hdu in enumerate(hdus):
-                if not hdu.is_image:
-                    continue
-                if index:
-                    images[hdu.name, hdu.ver] = (Keywords(hdu.header), _pixels(path, index, hdu, size))
-                elif hdu.header.get("NAXIS", 0):
-                    raise InputError(f"{path}: pixels in the primary HDU; STIS files have them in extensions.")
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"\x1f\x8b"
+        hdus = None if zipped else scan_hdus(path)
+        if hdus is None or any(hdu.header.get("ZIMAGE", False) for hdu in hdus[1:]):
+            return _read_compressed(path)
+        images = {}
+        for index, hdu in enumerate(hdus[1:], start=1):
+            if str(hdu.header.get("XTENSION", "")).strip() == "IMAGE":
+                name = str(hdu.header.get("EXTNAME", "")).strip().upper(), int(hdu.header.get("EXTVER", 1))
+                images[name] = Keywords(hdu.header), _lazy_pixels(path, index, hdu, name[0])
+        if hdus[0].data_size:
+            raise InputError(f"{path}: pixels in the primary HDU; STIS files have them in extensions.")
+        return Keywords(hdus[0].header), images
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Check the name and the folder.") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, fits.VerifyError) as error:
         raise InputError(
             f"{path}: not a readable FITS file ({error}). Copy or retrieve it again, or leave it out."
         ) from error
-    return primary, images
 
 
-def _size(path):
-    """Bytes of the file; None where it is gzipped, as its end shows on reading."""
-    with path.open("rb") as stream:
-        return None if stream.read(2) == b"\x1f\x8b" else path.stat().st_size
+def _read_compressed(path):
+    """As `_read_headers`, of a gzipped or tile-compressed file, whose pixels are all unpacked at once."""
+    with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+        images = {}
+        for index, hdu in enumerate(hdus[1:], start=1):
+            if not hdu.is_image:
+                continue
+            null = _null_pixels(hdu.header, hdu.name)
+            if null is None:
+                _check_axes(path, index, hdu.header)
+                null = Pixels.of(_decode(np.asarray(hdu.data), hdu.header, path))
+            images[hdu.name, hdu.ver] = Keywords(hdu.header), null
+        return Keywords(hdus[0].header), images
 
 
-def _pixels(path, index, hdu, size):
-    header = hdu.header
-    if header.get("NAXIS", 0) == 0:
-        shape = int(header.get("NPIX2", 1)), int(header.get("NPIX1", 0))
-        return Pixels.filled(shape, _null_dtype(hdu.name), header.get("PIXVALUE", 0))
-    if header["NAXIS"] != 2:
+def _lazy_pixels(path, index, hdu, name):
+    null = _null_pixels(hdu.header, name)
+    if null is not None:
+        return null
+    _check_axes(path, index, hdu.header)
+    shape = int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
+    return Pixels(shape, _pixel_dtype(hdu.header), _Stored(path, hdu.header, hdu.data_begin))
+
+
+def _null_pixels(header, name):
+    """Pixels of an HDU without an array; None where it has one."""
+    if int(header["NAXIS"]):
+        return None
+    shape = int(header.get("NPIX2", 1)), int(header.get("NPIX1", 0))
+    return Pixels.filled(shape, np.int16 if name == "DQ" else np.float32, header.get("PIXVALUE", 0))
+
+
+def _check_axes(path, index, header):
+    if int(header["NAXIS"]) != 2:
         raise InputError(f"{path}: extension {index} has {header['NAXIS']} axes; an image has 2.")
-    if isinstance(hdu, fits.CompImageHDU) or size is None:
-        return Pixels.of(_decode(hdu.data, header, path))
-    info = hdu.fileinfo()
-    needed = info["datLoc"] + abs(header["BITPIX"]) // 8 * header["NAXIS1"] * header["NAXIS2"]
-    if needed > size:
-        raise InputError(
-            f"{path}: the file ends after {size} bytes; extension {index} ({hdu.name},{hdu.ver}) needs {needed}. "
-            "It was cut short: copy or retrieve it again, or leave it out."
-        )
-    shape = header["NAXIS2"], header["NAXIS1"]
-    return Pixels(shape, _pixel_dtype(header), _Stored(path, index, header, info["datLoc"]))
-
-
-def _null_dtype(name):
-    return np.int16 if name == "DQ" else np.float32
 
 
 def _imset(path, hdus, version):

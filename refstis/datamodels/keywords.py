@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from refstis.datamodels.blocks import RawHeader
+
 __all__ = ["Keywords", "header_double", "header_float"]
 
 
@@ -55,7 +57,7 @@ class Keywords:
 
     Parameters
     ----------
-    header : astropy.io.fits.Header
+    header : astropy.io.fits.Header or RawHeader
         The header as read; it must not be changed afterwards.
     changes : mapping, optional
         New values by keyword, or (value, comment) pairs; None removes a keyword.
@@ -65,7 +67,7 @@ class Keywords:
 
     __slots__ = ("_changes", "_header", "_history")
 
-    def __init__(self, header: fits.Header, changes: Mapping[str, Any] | None = None, history: Iterable[str] = ()):
+    def __init__(self, header: fits.Header | RawHeader, changes: Mapping[str, Any] | None = None, history: Iterable[str] = ()):
         self._header = header
         self._changes = {key: v if isinstance(v, tuple) or v is None else (v, None) for key, v in (changes or {}).items()}
         self._history = tuple(history)

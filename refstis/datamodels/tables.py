@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ class ReferenceTable:
         """
         path = Path(path)
         try:
+            status = path.stat()
+        except OSError:
+            raise ReferenceFileError(f"{path}: no such reference table. Check the name and $oref.") from None
+        return cls._read(path.absolute(), status.st_mtime_ns, status.st_size)
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def _read(cls, path, _modified, _size):
+        """Read a table, once for each state of its file: a month asks for the same ones hundreds of times."""
+        try:
             if path.suffix == ".ecsv":
                 table = Table.read(path, format="ascii.ecsv")
                 header = dict(table.meta)
@@ -92,8 +103,6 @@ class ReferenceTable:
                     table = Table(hdus[1].data)
             rows = [{name.upper(): _plain(row[name]) for name in table.colnames} for row in table]
             return cls(path, rows, header, str(primary.get("PEDIGREE", "")), str(primary.get("DESCRIP", "")))
-        except FileNotFoundError:
-            raise ReferenceFileError(f"{path}: no such reference table. Check the name and $oref.") from None
         except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError, fits.VerifyError) as error:
             raise ReferenceFileError(f"{path}: not a readable reference table ({error}).") from error
 

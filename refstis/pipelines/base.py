@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import logging
@@ -79,6 +80,8 @@ class RefstisPipeline(Pipeline, RefstisStep):
         for name in self.step_defs:
             getattr(self, name).associated = associated
         self._inputs = [exposure.path for exposure in library if exposure.path] + list(library.references.values())
+        # the headers just read, too, are set aside from stpipe's collection of garbage before every step
+        gc.freeze()
         logger.info("%s: %d exposures, %d image sets.", self.name, len(library), sum(len(e.imsets) for e in library))
         return library
 
@@ -175,5 +178,12 @@ def file_checksum(path: Path | None) -> str:
     """
     if path is None:
         return ""
-    with Path(path).open("rb") as stream:
+    status = Path(path).stat()
+    return _checksum(Path(path), status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _checksum(path, _modified, _size, _inode):
+    """Read a file, once for each state of it: in a month every bias goes into two products."""
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -53,12 +53,13 @@ class BlevCorrStep(RefstisStep):
             logger.info("%s: BLEVCORR is COMPLETE already.", exposure.name)
             return done.map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
 
-        sources = []
+        sources: list[str] = []
+        windows: dict[int, Pixels] = {}
 
         def subtract(imset: Imset) -> Imset:
             if not imset.good:
                 return imset
-            trimmed, source = _subtract(exposure, imset, ccd)
+            trimmed, source = _subtract(exposure, imset, ccd, windows)
             sources.append(source)
             return _with_uncertainty(trimmed, ccd, 0.0)
 
@@ -71,7 +72,7 @@ class BlevCorrStep(RefstisStep):
         )
 
 
-def _subtract(exposure, imset, ccd):
+def _subtract(exposure, imset, ccd, windows):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
         geometry = overscan_geometry(str(exposure.primary.get("CCDAMP", "")).strip()[:1].upper(), imset.sci.shape, imset.grid.bins)
@@ -98,7 +99,8 @@ def _subtract(exposure, imset, ccd):
     trimmed = imset.with_pixels(
         sci=Pixels(shape, np.float32, produce),
         err=_window(imset.err, bottom, left, shape),
-        dq=_window(imset.dq, bottom, left, shape),
+        # image sets that share their flags go on sharing them
+        dq=windows.setdefault(id(imset.dq), _window(imset.dq, bottom, left, shape)),
     )
     wcs = _trimmed_wcs(imset, left, bottom)
     trimmed = trimmed.with_keywords({**wcs, "MEANBLEV": header_float(fit.mean)}, wcs, wcs)

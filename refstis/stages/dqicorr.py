@@ -45,7 +45,7 @@ class DqiCorrStep(RefstisStep):
         opt_elem = str(exposure.primary.get("OPT_ELEM", "")).strip()
         bad = read_bad_pixels(table, opt_elem) if table and not table.dummy else None
 
-        masks: dict[tuple, np.ndarray | None] = {}
+        masks: dict[tuple, Pixels | None] = {}
 
         def flag(imset: Imset) -> Imset:
             if not imset.good:
@@ -66,7 +66,7 @@ class DqiCorrStep(RefstisStep):
 
 
 def _table_mask(exposure, imset, bad):
-    """Flags that do not depend on the pixels' values; None where there are none."""
+    """Flags that do not depend on the pixels' values, shared by all image sets of one mode; None where there are none."""
     mask = np.zeros(imset.sci.shape, dtype=np.int16)
     if bad is not None:
         mask |= bad_pixel_mask(bad.runs, bad.size, imset.sci.shape, imset.grid)
@@ -82,7 +82,7 @@ def _table_mask(exposure, imset, bad):
             imaging=str(header.get("OBSTYPE", "")).strip() == "IMAGING",
             dispaxis=int(sci.get("DISPAXIS", 1)),
         )
-    return mask if mask.any() else None
+    return Pixels.of(mask) if mask.any() else None
 
 
 def _flagged(imset, mask, saturate):
@@ -90,7 +90,7 @@ def _flagged(imset, mask, saturate):
     if mask is None and not len(saturated):
         return imset.dq
     if not len(saturated) and imset.dq.constant == 0:
-        return Pixels.of(mask)
-    flags = imset.dq[:].copy() if mask is None else imset.dq[:] | mask
+        return mask
+    flags = imset.dq[:].copy() if mask is None else imset.dq[:] | mask[:]
     flags.flat[saturated] |= SATURATED
     return Pixels.of(flags)

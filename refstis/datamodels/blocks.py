@@ -1,0 +1,193 @@
+"""FITS files as blocks: where each HDU lies, and its header without parsing the cards that nobody asks for.
+
+A month has more than a thousand image extensions, of whose headers a few keywords are needed; parsing all their cards
+would take longer than calibrating the pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from refstis.errors import InputError
+
+__all__ = ["HduBlocks", "RawHeader", "scan_hdus"]
+
+BLOCK = 2880
+CARD = 80
+# A header longer than this is not one of an image.
+MOST_HEADER_BLOCKS = 2000
+
+
+class RawHeader:
+    """Header of an HDU as it stands in the file.
+
+    Parameters
+    ----------
+    cards : bytes
+        Whole cards of 80 bytes, up to but without END.
+    source : str
+        File name, for messages.
+    """
+
+    def __init__(self, cards: bytes, source: str):
+        self._cards = cards
+        self._source = source
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        """Place of the first card of each keyword."""
+        index: dict[str, int] = {}
+        for begin in range(0, len(self._cards), CARD):
+            index.setdefault(self._cards[begin : begin + 8].rstrip().decode("latin-1"), begin)
+        return index
+
+    @cached_property
+    def _parsed(self) -> fits.Header:
+        return fits.Header.fromstring(self._cards)
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __getitem__(self, keyword: str) -> Any:
+        begin = self._index[keyword]
+        following = self._cards[begin + CARD : begin + CARD + 8]
+        try:
+            if keyword in {"HISTORY", "COMMENT", ""} or following == b"CONTINUE":
+                return self._parsed[keyword]
+            return fits.Card.fromstring(self._cards[begin : begin + CARD]).value
+        except (ValueError, fits.VerifyError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve the file again."
+            ) from None
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """Value of a keyword.
+
+        Parameters
+        ----------
+        keyword : str
+            Upper-case name.
+        default : object
+            What to return where it is missing.
+
+        Returns
+        -------
+        object
+            The value.
+        """
+        return self[keyword] if keyword in self._index else default
+
+    def copy(self) -> fits.Header:
+        """The header with all its cards.
+
+        Returns
+        -------
+        astropy.io.fits.Header
+            A new header.
+        """
+        return self._parsed.copy()
+
+
+@dataclass(frozen=True)
+class HduBlocks:
+    """One HDU of a file.
+
+    Parameters
+    ----------
+    header : RawHeader
+        Its header.
+    data_begin : int
+        Where its data begin (bytes).
+    data_size : int
+        Length of its data without padding (bytes).
+    """
+
+    header: RawHeader
+    data_begin: int
+    data_size: int
+
+
+def _data_size(header):
+    axes = [int(header[f"NAXIS{n + 1}"]) for n in range(int(header["NAXIS"]))]
+    if not axes:
+        return 0
+    elements = int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + math.prod(axes))
+    return abs(int(header["BITPIX"])) // 8 * elements
+
+
+def scan_hdus(path: Path) -> list[HduBlocks]:
+    """Find the HDUs of an uncompressed FITS file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    list of HduBlocks
+        Primary HDU and extensions.
+
+    Raises
+    ------
+    InputError
+        Where the file is no FITS file or ends too early.
+    OSError
+        Where it cannot be read.
+    """
+    hdus: list[HduBlocks] = []
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        begin = 0
+        while begin < size:
+            header, length = _read_header(stream, path, begin, first=not hdus)
+            if header is None:
+                break
+            try:
+                data_size = _data_size(header)
+            except (KeyError, TypeError, ValueError):
+                raise InputError(
+                    f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no number). Copy or "
+                    "retrieve it again, or leave it out."
+                ) from None
+            data_begin = begin + length
+            if data_size < 0 or data_begin + data_size > size:
+                raise InputError(
+                    f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs {data_begin + data_size}. It was cut "
+                    "short: copy or retrieve it again, or leave it out."
+                )
+            hdus.append(HduBlocks(header, data_begin, data_size))
+            begin = data_begin + -(-data_size // BLOCK) * BLOCK
+            stream.seek(begin)
+    return hdus
+
+
+def _read_header(stream, path, begin, first):
+    """Header that begins here and its length with padding; None for what follows the last HDU."""
+    cards = b""
+    for _ in range(MOST_HEADER_BLOCKS):
+        block = stream.read(BLOCK)
+        if not cards and not first and not block.startswith(b"XTENSION"):
+            return None, 0
+        if not cards and first and not block.startswith(b"SIMPLE  ="):
+            raise InputError(f"{path}: not a FITS file. Check the name, or retrieve it again.")
+        cards += block
+        for place in range(len(cards) - len(block), len(cards), CARD):
+            if cards[place : place + 8].rstrip() == b"END":
+                return RawHeader(cards[:place], path.name), len(cards)
+        if len(block) < BLOCK:
+            break
+    raise InputError(
+        f"{path}: the header that begins at byte {begin} has no end. The file was cut short: copy or retrieve it again, or "
+        "leave it out."
+    )
