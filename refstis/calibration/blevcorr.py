@@ -148,10 +148,12 @@ def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
         return None
     mean_x, mean_v = sum_x / n, sum_v / n
     slope = (sum_xv - mean_x * mean_v * n) / determinant
-    return slope, mean_v - slope * mean_x
+    return float(slope), float(mean_v - slope * mean_x)
 
 
-def fit_bias_level(frame, flags, geometry: Overscan, sdqflags: int, ccdbias: float, blev_clip: float) -> BiasLevel:
+def fit_bias_level(
+    frame, flags, geometry: Overscan, sdqflags: int, ccdbias: float, blev_clip: float
+) -> BiasLevel:
     """Bias level of a frame from its overscan.
 
     Parameters
@@ -182,7 +184,8 @@ def fit_bias_level(frame, flags, geometry: Overscan, sdqflags: int, ccdbias: flo
     ny, nx = rows.stop - rows.start, columns.stop - columns.start
     section = slice(geometry.section[0], geometry.section[1] + 1)
     levels, counts = masked_medians(
-        frame[rows, section].astype(np.float64), _good(flags, rows, section, (ny, section.stop - section.start), sdqflags)
+        frame[rows, section].astype(np.float64),
+        _good(flags, rows, section, (ny, section.stop - section.start), sdqflags),
     )
     middle = ny // 2
     lines = np.arange(ny, dtype=np.float64) - middle
@@ -210,7 +213,9 @@ def _fit_drift(frame, flags, geometry, sdqflags, blev_clip):
     _replace_hot_values(virtual, first, last, blev_clip)
     columns = slice(first, last + 1)
     good = _good(flags, rows, columns, (virtual.shape[0], last - first + 1), sdqflags)
-    medians, counts = masked_medians(np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T))
+    medians, counts = masked_medians(
+        np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T)
+    )
     x = np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2
     fit = fit_line(x[counts > 0], medians[counts > 0])
     return fit[0] if fit is not None else 0.0

@@ -26,7 +26,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -51,6 +51,17 @@ MOST_HALVINGS = 40
 FEW = 2
 
 
+class Image(Protocol):
+    """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        ...
+
+    def __getitem__(self, key, /) -> np.ndarray: ...
+
+
 class StackImage(NamedTuple):
     """One image of the stack.
 
@@ -68,8 +79,8 @@ class StackImage(NamedTuple):
         Calibrated read noise READNSE (e- rms).
     """
 
-    sci: Sequence | np.ndarray
-    dq: Sequence | np.ndarray | None
+    sci: Image
+    dq: Image | None
     exptime: float
     gain: float
     readnoise: float
@@ -111,7 +122,9 @@ class RejectionParameters:
         if self.sky not in {"mode", "none"}:
             raise ValueError(f"sky subtraction {self.sky!r} is neither 'mode' nor 'none' (SKYSUB)")
         if self.initial_guess not in {"median", "minimum"}:
-            raise ValueError(f"initial guess {self.initial_guess!r} is neither 'median' nor 'minimum' (INITGUES)")
+            raise ValueError(
+                f"initial guess {self.initial_guess!r} is neither 'median' nor 'minimum' (INITGUES)"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,9 +192,9 @@ def _add_to_histogram(sci, low, counts):
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):
             value = sci[y, x]
-            value = least if value <= least else value
+            value = max(least, value)
             # NaN goes beyond the last bin
-            value = value if value < highest else highest
+            value = min(highest, value)
             bins[x] = np.uint32(np.int32(value) - low + 1)
         for x in range(sci.shape[1]):
             counts[np.uint32(x) % np.uint32(SKY_LANES), bins[x]] += 1
@@ -307,7 +320,8 @@ def _medians(stack, out):
     """Median of each pixel over the images of a stack.
 
     A bracket around the lower median is halved, by counting how many values do not exceed its middle, until few values
-    are left in it; these are then taken one after the other. All loops run over neighbouring pixels, so that they become
+    are left in it; these are then taken one after the other. All loops run over neighbouring pixels, so that
+    they become
     vector instructions, which a selection pixel by pixel could not. Middles are taken by value and by place among the
     floats in turn: the first is quick where values cross 0, the second where one of them is far out.
     """
@@ -316,7 +330,11 @@ def _medians(stack, out):
     values = np.zeros((images, BLOCK), dtype=np.float32)
     low, high = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
     middle, found = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
-    below, upto, counts = np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32)
+    below, upto, counts = (
+        np.empty(BLOCK, dtype=np.int32),
+        np.empty(BLOCK, dtype=np.int32),
+        np.empty(BLOCK, dtype=np.int32),
+    )
     infinity, half = np.float32(np.inf), np.float32(0.5)
     for y in range(rows):
         for begin in range(0, columns, BLOCK):
@@ -374,7 +392,9 @@ def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
             if chosen[y, x] == n:
                 raw = max(sci[y, x], zero)
                 signal = max(sci[y, x] - sky, zero)
-                variance[y, x] = (noise * noise + raw / gain + (scale * signal) * (scale * signal)) / (efac * efac)
+                variance[y, x] = (noise * noise + raw / gain + (scale * signal) * (scale * signal)) / (
+                    efac * efac
+                )
 
 
 @njit(nogil=True, cache=True)
@@ -459,7 +479,9 @@ class _Stack:
         self.shape = images[0].sci.shape
         ny, nx = self.shape
         self.gain = np.array([image.gain for image in images], dtype=np.float32)
-        self.noise = np.array([np.float32(i.readnoise) / np.float32(i.gain) for i in images], dtype=np.float32)
+        self.noise = np.array(
+            [np.float32(i.readnoise) / np.float32(i.gain) for i in images], dtype=np.float32
+        )
         exptime = np.array([image.exptime for image in images], dtype=np.float32)
         self.exptime = sequential_sum(exptime)
         self.efac = np.ones_like(exptime) if self.exptime == 0 else exptime
@@ -541,7 +563,14 @@ class _Stack:
                     np.float32(sigma) * np.float32(sigma), psig2, flags,
                 )  # fmt: skip
                 has_excluded = excluded[n] is not None
-                _mark(flags, excluded[n] if has_excluded else flags, has_excluded, width, radius * radius, mask[n])
+                _mark(
+                    flags,
+                    excluded[n] if has_excluded else flags,
+                    has_excluded,
+                    width,
+                    radius * radius,
+                    mask[n],
+                )
                 _accumulate(stack[n], mask[n], *noise, last, total, weight, scatter)
             used = weight > 0
             if last:
@@ -549,7 +578,9 @@ class _Stack:
             np.divide(total, weight, out=guess, where=used)
         error = np.zeros_like(guess)
         with np.errstate(invalid="ignore", divide="ignore"):
-            error[used] = (np.sqrt(scatter.astype(np.float64)) / weight.astype(np.float64)).astype(np.float32)[used]
+            error[used] = (np.sqrt(scatter.astype(np.float64)) / weight.astype(np.float64)).astype(
+                np.float32
+            )[used]
 
         inner = slice(begin - top, end - top)
         self.average[begin:end], self.error[begin:end] = guess[inner], error[inner]
@@ -563,7 +594,15 @@ class _Stack:
         guess[:] = np.take_along_axis(stack, chosen[np.newaxis], axis=0)[0]
         for n, image in enumerate(self.images):
             _minimum_variance(
-                image.sci[rows], n, chosen, self.efac[n], self.sky[n], self.gain[n], self.noise[n], self.scale, variance
+                image.sci[rows],
+                n,
+                chosen,
+                self.efac[n],
+                self.sky[n],
+                self.gain[n],
+                self.noise[n],
+                self.scale,
+                variance,
             )
 
     def _excluded(self, image, rows):
@@ -581,7 +620,9 @@ class _Stack:
         return combined
 
 
-def reject_cosmic_rays(images: Sequence[StackImage], parameters: RejectionParameters, threads: int = 0) -> Combination:
+def reject_cosmic_rays(
+    images: Sequence[StackImage], parameters: RejectionParameters, threads: int = 0
+) -> Combination:
     """Combine a stack of images, rejecting what deviates from the other images.
 
     Parameters

@@ -18,7 +18,11 @@ REF_TEMP = 18.0
 
 
 def dark_scale(
-    exptime: float, gain: float, temperature: float = -1.0, slope: float = DRK_VS_T, reference: float = REF_TEMP
+    exptime: float,
+    gain: float,
+    temperature: float = -1.0,
+    slope: float = DRK_VS_T,
+    reference: float = REF_TEMP,
 ) -> np.float32:
     """Factor from a dark rate (e-/s) to the dark signal of an exposure (DN).
 

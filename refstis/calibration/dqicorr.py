@@ -13,7 +13,14 @@ import numpy as np
 
 from refstis.calibration.geometry import PixelGrid, nint
 
-__all__ = ["DETECTOR_PROBLEM", "SATURATED", "BadPixelRun", "aperture_mask", "bad_pixel_mask", "saturated_pixels"]
+__all__ = [
+    "DETECTOR_PROBLEM",
+    "SATURATED",
+    "BadPixelRun",
+    "aperture_mask",
+    "bad_pixel_mask",
+    "saturated_pixels",
+]
 
 SATURATED = 256
 DETECTOR_PROBLEM = 4
@@ -181,7 +188,9 @@ def aperture_mask(
     for axis, size in enumerate((width, height)):
         m, v = grid.ltm[axis], grid.start[axis]
         half = size / (abs(cdelt[axis] * m) * 3600.0) / 2.0
-        limits.append((nint((512 - half - 10) * m + v), nint((512 + half + 10) * m + v), nint(v), nint(1023 * m + v)))
+        limits.append(
+            (nint((512 - half - 10) * m + v), nint((512 + half + 10) * m + v), nint(v), nint(1023 * m + v))
+        )
     ny, nx = shape
     (lo_x, hi_x, dlo_x, dhi_x), (lo_y, hi_y, dlo_y, dhi_y) = limits
     if lo_y > ny - 1 or hi_y < 0 or (imaging and (lo_x > nx - 1 or hi_x < 0)):

@@ -34,8 +34,8 @@ def pixel_uncertainty(counts: np.ndarray, gain: float, readnoise: float, bias: f
     >>> pixel_uncertainty(np.array([-1.0, 9.0], dtype="f4"), gain=1.0, readnoise=4.0)
     array([4., 5.], dtype=float32)
     """
-    gain, readnoise, bias = np.float32(gain), np.float32(readnoise), np.float32(bias)
-    electrons = (counts - bias) * gain
+    g, r = np.float32(gain), np.float32(readnoise)
+    electrons = (counts - np.float32(bias)) * g
     with np.errstate(invalid="ignore"):
-        poisson = np.sqrt((electrons + readnoise * readnoise).astype(np.float64)) / np.float64(gain)
-        return np.where(electrons > 0, poisson.astype(np.float32), readnoise / gain)
+        poisson = np.sqrt((electrons + r * r).astype(np.float64)) / np.float64(g)
+        return np.where(electrons > 0, poisson.astype(np.float32), r / g)

@@ -96,12 +96,18 @@ def match_reference(
     if bins == reference_bins and grid.corner == reference_grid.corner and shape == reference.sci.shape:
         return reference
     if any(r > b for r, b in zip(reference_bins, bins, strict=True)):
-        raise ValueError(f"its binning {_times(reference_bins)} is coarser than the exposure's {_times(bins)}")
+        raise ValueError(
+            f"its binning {_times(reference_bins)} is coarser than the exposure's {_times(bins)}"
+        )
     if any(b % r for r, b in zip(reference_bins, bins, strict=True)):
-        raise ValueError(f"its binning {_times(reference_bins)} does not divide the exposure's {_times(bins)}")
+        raise ValueError(
+            f"its binning {_times(reference_bins)} does not divide the exposure's {_times(bins)}"
+        )
     xbin, ybin = (b // r for r, b in zip(reference_bins, bins, strict=True))
     # C's integer division rounds towards zero
-    x0, y0 = (int((c - rc) / r) for c, rc, r in zip(grid.corner, reference_grid.corner, reference_bins, strict=True))
+    x0, y0 = (
+        int((c - rc) / r) for c, rc, r in zip(grid.corner, reference_grid.corner, reference_bins, strict=True)
+    )
     ny, nx = shape
     if x0 < 0 or y0 < 0 or y0 + ny * ybin > reference.sci.shape[0] or x0 + nx * xbin > reference.sci.shape[1]:
         raise ValueError(

@@ -15,7 +15,7 @@ class ImageStatistics(NamedTuple):
 
     Parameters
     ----------
-    count : int
+    pixels : int
         Number of good pixels (NGOODPIX).
     minimum, maximum, mean : float
         Of the values (GOODMIN, GOODMAX, GOODMEAN).
@@ -25,7 +25,7 @@ class ImageStatistics(NamedTuple):
         Of the uncertainties.
     """
 
-    count: int
+    pixels: int
     minimum: float
     maximum: float
     mean: float
@@ -41,6 +41,7 @@ class ImageStatistics(NamedTuple):
 def _accumulate(sci, err, dq, bits):
     count = 0
     out = np.zeros(9)
+    snr = np.float64(0)
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):
             if dq[y, x] & bits:
@@ -49,7 +50,7 @@ def _accumulate(sci, err, dq, bits):
             if sigma > 0:
                 snr = value / sigma
             elif value <= 0:
-                snr = 0.0
+                snr = np.float64(0)
             else:
                 continue
             if count == 0:

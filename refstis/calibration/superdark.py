@@ -143,17 +143,21 @@ def combine_superdark(
     -------
     ReferenceImage
         The baseline, with pixels that are hot in it replaced by its running median, plus the week's excess over the
-        baseline's median in pixels that are hot in the week; the week's uncertainty where that excess is not 0, else the
+        baseline's median in pixels that are hot in the week; the week's uncertainty where that excess is not
+        0, else the
         baseline's; the week's flags, replaced by 16 where the excess exceeds the limit.
 
     Notes
     -----
-    The local background is counted twice in hot pixels, and the limit of the flags is compared with the excess: both are
+    The local background is counted twice in hot pixels, and the limit of the flags is compared with the
+    excess: both are
     kept, for continuity with the superdarks delivered since 1999.
     """
     statistics = clip(week.sci, clip_sigma, iterations)
     limit = statistics.median + sigma * statistics.std
-    only_hot = np.where(week.sci >= limit, week.sci - clip(base.sci, clip_sigma, iterations).median, np.float32(0))
+    only_hot = np.where(
+        week.sci >= limit, week.sci - clip(base.sci, clip_sigma, iterations).median, np.float32(0)
+    )
     smooth = median_filter_zero_padded(base.sci, kernel)
     only_dark = np.where(base.sci >= limit, smooth, base.sci)
     return ReferenceImage(

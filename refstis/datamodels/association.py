@@ -88,7 +88,9 @@ class Association:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file. Check the name and the folder.") from None
         except UnicodeDecodeError:
-            raise InputError(f"{path}: neither text nor FITS. Give an association, a list of names or an image.") from None
+            raise InputError(
+                f"{path}: neither text nor FITS. Give an association, a list of names or an image."
+            ) from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
         return cls._of_text(path, text)
@@ -118,15 +120,22 @@ class Association:
             name = product.get("name")
         except (KeyError, TypeError, IndexError, AttributeError):
             raise InputError(
-                f"{path}: not an association. Expected: products, a list whose first entry has a name and members, each with "
+                f"{path}: not an association. Expected: products, a list whose first entry has a name and "
+                "members, each with "
                 f"expname and exptype (one of {', '.join(ROLES)})."
             ) from None
         if len(products) > 1:
-            raise InputError(f"{path}: {len(products)} products; an association for refstis makes one. Split it.")
+            raise InputError(
+                f"{path}: {len(products)} products; an association for refstis makes one. Split it."
+            )
         for expname, role in members:
             if not isinstance(expname, str) or (role is not None and role not in ROLES):
-                raise InputError(f"{path}: member {expname!r} has exptype {role!r}; expected one of {', '.join(ROLES)}.")
-        if name is not None and (not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."}):
+                raise InputError(
+                    f"{path}: member {expname!r} has exptype {role!r}; expected one of {', '.join(ROLES)}."
+                )
+        if name is not None and (
+            not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."}
+        ):
             raise InputError(f"{path}: product name {name!r}; expected a file name without folder.")
         return cls._checked(path, name, members)
 
@@ -134,7 +143,9 @@ class Association:
     def _of_fits(cls, path):
         try:
             with fits.open(path, memmap=False) as hdus:
-                table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU) and _is_association(hdu)), None)
+                table = next(
+                    (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU) and _is_association(hdu)), None
+                )
                 rows = [] if table is None else [(str(r["MEMNAME"]), str(r["MEMTYPE"])) for r in table.data]
         except (OSError, ValueError, fits.VerifyError) as error:
             raise InputError(f"{path}: not a readable FITS file ({error}).") from error
@@ -151,7 +162,9 @@ class Association:
                     members += _files_of(path.parent, name)
         if not members:
             names = ", ".join(name.strip().lower() for name, _ in rows)
-            raise InputError(f"{path}: no raw, flt or crj file of {names} in {path.absolute().parent}. Retrieve them.")
+            raise InputError(
+                f"{path}: no raw, flt or crj file of {names} in {path.absolute().parent}. Retrieve them."
+            )
         return cls._checked(path, None, [(str(member), None) for member in members])
 
     @classmethod
@@ -165,7 +178,9 @@ class Association:
             if real in seen:
                 raise InputError(f"{path}: names {expname} twice (as {seen[real]}). Remove one of them.")
             seen[real] = expname
-        return cls(tuple(Member(p, role) for p, (_, role) in zip(paths, members, strict=True)), name, path.absolute())
+        return cls(
+            tuple(Member(p, role) for p, (_, role) in zip(paths, members, strict=True)), name, path.absolute()
+        )
 
     @classmethod
     def of_files(cls, paths: Iterable[str | os.PathLike]) -> Association:
@@ -182,7 +197,9 @@ class Association:
             Members whose headers tell their part.
         """
         members = [(os.fspath(path), None) for path in paths]
-        listed = cls._checked(Path("list of inputs"), None, [(str(Path(p).absolute()), role) for p, role in members])
+        listed = cls._checked(
+            Path("list of inputs"), None, [(str(Path(p).absolute()), role) for p, role in members]
+        )
         return cls(listed.members)
 
 
@@ -256,21 +273,25 @@ class ExposureLibrary:
 
     @classmethod
     def _of_association(cls, association):
-        exposures, references = [], {}
+        exposures: list[Exposure] = []
+        references: dict[str, Path] = {}
         for member in association.members:
             role = member.role
-            exposure = None
             if role in {None, "bias", "dark"}:
                 exposure = Exposure.open(member.path)
                 role = role or _role(exposure)
+                if role in {"bias", "dark"}:
+                    exposures.append(exposure)
+                    continue
             elif not member.path.exists():
-                raise InputError(f"{member.path}: no such file, named as {role}. Check the name and the folder.")
-            if role in {"bias", "dark"}:
-                exposures.append(exposure)
-            elif role in references:
-                raise InputError(f"{member.path}: a second {role} beside {references[role].name}. Remove one of them.")
-            else:
-                references[role] = member.path
+                raise InputError(
+                    f"{member.path}: no such file, named as {role}. Check the name and the folder."
+                )
+            if role in references:
+                raise InputError(
+                    f"{member.path}: a second {role} beside {references[role].name}. Remove one of them."
+                )
+            references[role] = member.path
         return cls(tuple(exposures), references, association)
 
     def __len__(self) -> int:
@@ -301,7 +322,8 @@ class ExposureLibrary:
                 mine, theirs = exposure.primary.get(keyword), first.primary.get(keyword)
                 if mine != theirs:
                     raise InputError(
-                        f"{exposure.name}: {keyword} is {mine}; {first.name} has {theirs}. A product is made of exposures of "
+                        f"{exposure.name}: {keyword} is {mine}; {first.name} has {theirs}. A product is made "
+                        "of exposures of "
                         "one mode: make one for each."
                     )
             if exposure.done("PCTECORR") != first.done("PCTECORR"):
@@ -331,7 +353,8 @@ def _role(exposure):
     role = str(exposure.primary.get("TARGNAME", "")).strip().lower()
     if role not in {"bias", "dark"}:
         raise InputError(
-            f"{exposure.name}: TARGNAME is {exposure.primary.get('TARGNAME')!r}; expected BIAS or DARK. Leave it out, or name "
+            f"{exposure.name}: TARGNAME is {exposure.primary.get('TARGNAME')!r}; expected BIAS or DARK. Leave "
+            "it out, or name "
             "its part in an association (exptype)."
         )
     return role
@@ -345,14 +368,24 @@ def _check_member(exposure, role):
             raise InputError(f"{exposure.name}: {keyword} is {value!r}; expected {expected!r}. Leave it out.")
     for keyword in ("CCDAMP", "CCDGAIN", "TEXPSTRT"):
         if header.get(keyword) is None:
-            raise InputError(f"{exposure.name}: {keyword} is missing from the primary header. Retrieve the file again.")
+            raise InputError(
+                f"{exposure.name}: {keyword} is missing from the primary header. Retrieve the file again."
+            )
     if header["CCDGAIN"] not in {1, 4}:
-        raise InputError(f"{exposure.name}: CCDGAIN is {header['CCDGAIN']}; reference files are made at 1 and 4. Leave it out.")
+        raise InputError(
+            f"{exposure.name}: CCDGAIN is {header['CCDGAIN']}; reference files are made at 1 and 4. Leave it out."
+        )
     for version, imset in enumerate(exposure.imsets, start=1):
         flag = str(imset.sci_header.get("EXPFLAG", "NORMAL")).strip() or "NORMAL"
         if flag != "NORMAL":
-            raise InputError(f"{exposure.name}: EXPFLAG of image set {version} is {flag!r}; expected 'NORMAL'. Leave it out.")
+            raise InputError(
+                f"{exposure.name}: EXPFLAG of image set {version} is {flag!r}; expected 'NORMAL'. Leave it out."
+            )
         if not imset.good:
-            raise InputError(f"{exposure.name}: image set {version} is marked as bad (IMSET_OK = F). Leave the file out.")
+            raise InputError(
+                f"{exposure.name}: image set {version} is marked as bad (IMSET_OK = F). Leave the file out."
+            )
         if imset.sci_header.get("EXPTIME") is None:
-            raise InputError(f"{exposure.name}: EXPTIME of image set {version} is missing. Retrieve the file again.")
+            raise InputError(
+                f"{exposure.name}: EXPTIME of image set {version} is missing. Retrieve the file again."
+            )

@@ -46,7 +46,9 @@ def atomic_write(
         if not overwrite:
             raise OutputError(f"{path}: exists already. Choose another name or remove it.")
         if any(Path(i).exists() and path.samefile(i) for i in inputs):
-            raise OutputError(f"{path}: is an input and would be overwritten. Choose another name for the output.")
+            raise OutputError(
+                f"{path}: is an input and would be overwritten. Choose another name for the output."
+            )
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

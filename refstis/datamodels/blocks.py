@@ -67,7 +67,8 @@ class RawHeader:
             return fits.Card.fromstring(self._cards[begin : begin + CARD]).value
         except (ValueError, fits.VerifyError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve the file again."
+                f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve "
+                "the file again."
             ) from None
 
     def get(self, keyword: str, default: Any = None) -> Any:
@@ -157,18 +158,22 @@ def scan_hdus(path: Path) -> list[HduBlocks]:
                 data_size = _data_size(header)
             except (KeyError, TypeError, ValueError):
                 raise InputError(
-                    f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no number). Copy or "
+                    f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no "
+                    "number). Copy or "
                     "retrieve it again, or leave it out."
                 ) from None
             data_begin = begin + length
             if data_size < 0 or data_begin + data_size > size:
                 raise InputError(
-                    f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs {data_begin + data_size}. It was cut "
+                    f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs "
+                    f"{data_begin + data_size}. It was cut "
                     "short: copy or retrieve it again, or leave it out."
                 )
             hdus.append(HduBlocks(header, data_begin, data_size))
             begin = data_begin + -(-data_size // BLOCK) * BLOCK
             stream.seek(begin)
+    if not hdus:
+        raise InputError(f"{path}: the file is empty. Copy or retrieve it again, or leave it out.")
     return hdus
 
 
@@ -188,6 +193,7 @@ def _read_header(stream, path, begin, first):
         if len(block) < BLOCK:
             break
     raise InputError(
-        f"{path}: the header that begins at byte {begin} has no end. The file was cut short: copy or retrieve it again, or "
+        f"{path}: the header that begins at byte {begin} has no end. The file was cut short: copy or retrieve "
+        "it again, or "
         "leave it out."
     )

@@ -85,7 +85,9 @@ class Imset:
             (float(header.get("LTV1", 0.0)), float(header.get("LTV2", 0.0))),
         )
 
-    def with_pixels(self, sci: Pixels | None = None, err: Pixels | None = None, dq: Pixels | None = None) -> Imset:
+    def with_pixels(
+        self, sci: Pixels | None = None, err: Pixels | None = None, dq: Pixels | None = None
+    ) -> Imset:
         """The same imset with other pixels.
 
         Parameters
@@ -100,7 +102,9 @@ class Imset:
         """
         return replace(self, sci=sci or self.sci, err=err or self.err, dq=dq or self.dq)
 
-    def with_keywords(self, sci: Mapping[str, Any], err: Mapping[str, Any] = {}, dq: Mapping[str, Any] = {}) -> Imset:  # noqa: B006
+    def with_keywords(
+        self, sci: Mapping[str, Any], err: Mapping[str, Any] = {}, dq: Mapping[str, Any] = {}
+    ) -> Imset:
         """The same imset with other keywords.
 
         Parameters
@@ -271,7 +275,9 @@ class Exposure:
             Keywords of the primary header and of the first image set's science header.
         """
         header = {key: self.imsets[0].sci_header.get(key) for key in ("DATE-OBS", "TIME-OBS")}
-        header.update({key: self.primary.get(key) for key in self.primary if key not in ("", "HISTORY", "COMMENT")})
+        header.update(
+            {key: self.primary.get(key) for key in self.primary if key not in ("", "HISTORY", "COMMENT")}
+        )
         return {key: value for key, value in header.items() if value is not None}
 
     def switch(self, name: str) -> str:
@@ -420,7 +426,9 @@ class Exposure:
         astropy.io.fits.HDUList
             Primary HDU and three extensions for each image set.
         """
-        header = _without_storage(self.primary.changed({"FILENAME": filename, "NEXTEND": 3 * len(self.imsets)}))
+        header = _without_storage(
+            self.primary.changed({"FILENAME": filename, "NEXTEND": 3 * len(self.imsets)})
+        )
         header.insert(0, ("ORIGIN", "refstis", "FITS file originator"))
         hdus = fits.HDUList([fits.PrimaryHDU(header=header)])
         # users of reference images expect arrays
@@ -448,7 +456,8 @@ def _read_back(name, hdus, target):
             )
             if not same:
                 raise OutputError(
-                    f"{target}: extension {expected.name} differs from what was written; the disk cannot be trusted. Nothing "
+                    f"{target}: extension {expected.name} differs from what was written; the disk cannot be "
+                    "trusted. Nothing "
                     "was left behind: write to another disk."
                 )
 
@@ -496,10 +505,13 @@ class _Stored:
                 stream.seek(self.data_begin)
                 count = stream.readinto(stored.data.cast("B"))
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read any more ({error}). Check the file and run again.") from error
+            raise InputError(
+                f"{self.path}: cannot be read any more ({error}). Check the file and run again."
+            ) from error
         if count != stored.nbytes:
             raise InputError(
-                f"{self.path}: the pixels end after {count} of {stored.nbytes} bytes; the file was cut short while it was in "
+                f"{self.path}: the pixels end after {count} of {stored.nbytes} bytes; the file was cut short "
+                "while it was in "
                 "use. Copy it again and run again."
             )
         return _decode(stored, self.header, self.path)
@@ -604,6 +616,8 @@ def _imset(path, hdus, version):
         parts.append(hdus[name, version])
     shapes = {pixels.shape for _, pixels in parts}
     if len(shapes) > 1:
-        raise InputError(f"{path}: SCI, ERR and DQ of image set {version} have different sizes {sorted(shapes)}.")
+        raise InputError(
+            f"{path}: SCI, ERR and DQ of image set {version} have different sizes {sorted(shapes)}."
+        )
     (sci_header, sci), (err_header, err), (dq_header, dq) = parts
     return Imset(sci, err, dq, sci_header, err_header, dq_header)

@@ -13,7 +13,7 @@ from refstis.datamodels.blocks import RawHeader
 __all__ = ["Keywords", "header_double", "header_float"]
 
 
-def header_float(value: float) -> float:
+def header_float(value: float | np.floating) -> float:
     """A float32 as CALSTIS writes it into a header: 8 significant digits.
 
     Parameters
@@ -34,7 +34,7 @@ def header_float(value: float) -> float:
     return float(format(float(np.float32(value)), ".7E")) + 0.0
 
 
-def header_double(value: float) -> float:
+def header_double(value: float | np.floating) -> float:
     """A double as CALSTIS writes it into a header: 13 significant digits, and no negative zero.
 
     Parameters
@@ -67,9 +67,16 @@ class Keywords:
 
     __slots__ = ("_changes", "_header", "_history")
 
-    def __init__(self, header: fits.Header | RawHeader, changes: Mapping[str, Any] | None = None, history: Iterable[str] = ()):
+    def __init__(
+        self,
+        header: fits.Header | RawHeader,
+        changes: Mapping[str, Any] | None = None,
+        history: Iterable[str] = (),
+    ):
         self._header = header
-        self._changes = {key: v if isinstance(v, tuple) or v is None else (v, None) for key, v in (changes or {}).items()}
+        self._changes = {
+            key: v if isinstance(v, tuple) or v is None else (v, None) for key, v in (changes or {}).items()
+        }
         self._history = tuple(history)
 
     def get(self, keyword: str, default: Any = None) -> Any:
@@ -92,7 +99,8 @@ class Keywords:
             value = default if change is None else change[0]
         else:
             value = self._header.get(keyword, default)
-        if isinstance(value, fits.card.Undefined):
+        # astropy's headers give None for a keyword without a value, its cards their own object
+        if value is None or isinstance(value, fits.card.Undefined):
             return default
         return value.rstrip() if isinstance(value, str) else value
 
@@ -112,7 +120,7 @@ class Keywords:
     @property
     def history(self) -> tuple[str, ...]:
         """All lines of HISTORY, those added last at the end."""
-        lines = self._header["HISTORY"] if "HISTORY" in self._header else ()
+        lines = self._header.get("HISTORY", ())
         return (*(str(line) for line in lines), *self._history)
 
     def changed(self, changes: Mapping[str, Any], history: Iterable[str] = ()) -> Keywords:

@@ -34,7 +34,9 @@ class Pixels:
 
     __slots__ = ("_produce", "constant", "dtype", "shape")
 
-    def __init__(self, shape, dtype, produce: Callable[[slice, slice], np.ndarray], constant: float | None = None):
+    def __init__(
+        self, shape, dtype, produce: Callable[[slice, slice], np.ndarray], constant: float | None = None
+    ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(dtype)
         self.constant = constant
@@ -84,8 +86,11 @@ class Pixels:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         line = isinstance(rows, int | np.integer)
         if line:
-            rows = slice(rows, rows + 1)
-        window = self._produce(*(slice(*s.indices(n)[:2]) for s, n in zip((rows, columns), self.shape, strict=True)))
+            number = range(self.shape[0])[rows]
+            rows = slice(number, number + 1)
+        window = self._produce(
+            *(slice(*s.indices(n)[:2]) for s, n in zip((rows, columns), self.shape, strict=True))
+        )
         return window[0] if line else window
 
     def __array__(self, dtype=None, copy=None):

@@ -15,7 +15,16 @@ from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.datamodels.exposure import Exposure, InputRecord
 from refstis.errors import InputError
 
-__all__ = ["PRODUCTS", "ProductKind", "ReferenceHistory", "averaged_header", "description", "input_names", "reference_keywords", "useafter_text"]
+__all__ = [
+    "PRODUCTS",
+    "ProductKind",
+    "ReferenceHistory",
+    "averaged_header",
+    "description",
+    "input_names",
+    "reference_keywords",
+    "useafter_text",
+]
 
 DESCRIP_LENGTH = 67
 HISTORY_WIDTH = 72
@@ -130,7 +139,9 @@ def input_names(history: Iterable[str]) -> list[str]:
     return names
 
 
-def reference_keywords(kind: ProductKind, product: Exposure, useafter: float | None = None) -> tuple[fits.Header, list[str]]:
+def reference_keywords(
+    kind: ProductKind, product: Exposure, useafter: float | None = None
+) -> tuple[fits.Header, list[str]]:
     """Primary header of a reference file.
 
     Parameters
@@ -154,8 +165,12 @@ def reference_keywords(kind: ProductKind, product: Exposure, useafter: float | N
     """
     mode, inputs = product.primary, product.inputs
     if not inputs or not all(record.begin > 0 and record.end > 0 for record in inputs):
-        name = next((record.name for record in inputs if not (record.begin > 0 and record.end > 0)), product.name)
-        raise InputError(f"{name}: TEXPSTRT or TEXPEND is missing or 0; a reference file needs the dates of its inputs.")
+        name = next(
+            (record.name for record in inputs if not (record.begin > 0 and record.end > 0)), product.name
+        )
+        raise InputError(
+            f"{name}: TEXPSTRT or TEXPEND is missing or 0; a reference file needs the dates of its inputs."
+        )
     begin, end = min(record.begin for record in inputs), max(record.end for record in inputs)
     since = begin if useafter is None else useafter
     amp, gain = str(mode.get("CCDAMP")).strip(), int(mode.get("CCDGAIN"))
@@ -203,7 +218,9 @@ def _history(kind, product, amp, gain):
         HISTORY_WIDTH,
     )
     proposals = dict.fromkeys((record.proposal, record.title) for record in inputs)
-    lines.append(f"All input frames were from Proposal(s) {'/'.join(str(p) for p in dict.fromkeys(p for p, _ in proposals))}:")
+    lines.append(
+        f"All input frames were from Proposal(s) {'/'.join(str(p) for p in dict.fromkeys(p for p, _ in proposals))}:"
+    )
     lines += [line for _, title in proposals for line in textwrap.wrap(title, HISTORY_WIDTH)]
     lines += [INPUTS_BEGIN, *(record.name for record in inputs), ""]
     for sentence in product.procedure:
@@ -254,7 +271,8 @@ class ReferenceHistory:
         names = input_names(texts)
         rest = texts[len(head) + len(names) + 2 :] if head else texts
         found = re.search(r"combination of ([0-9.]+) input", " ".join(head))
-        proposals, titles = (), ()
+        proposals: tuple[str, ...] = ()
+        titles: tuple[str, ...] = ()
         for number, text in enumerate(head):
             match = re.match(r"All input frames were from Proposal\(s\) ([0-9/ ,]+):", text)
             if match:
@@ -268,9 +286,10 @@ def _pedigree_dates(text):
 
 
 def _useafter_moment(text):
-    month, day, year, time = (text.split() + ["00:00:00"])[:4]
+    month, day, year, time = [*text.split(), "00:00:00"][:4]
     number = [name.lower() for name in MONTHS].index(month[:3].lower()) + 1
-    return datetime(int(year), number, int(day), *(int(word) for word in time.split(":")))
+    hour, minute, second = (int(word) for word in time.split(":"))
+    return datetime(int(year), number, int(day), hour, minute, second)
 
 
 def averaged_header(first: Exposure, second: Exposure) -> fits.Header:
@@ -294,14 +313,17 @@ def averaged_header(first: Exposure, second: Exposure) -> fits.Header:
     for keyword in ("FILETYPE", "CCDAMP", "CCDGAIN", "CCDOFFST", "BINAXIS1", "BINAXIS2"):
         mine, theirs = second.primary.get(keyword), first.primary.get(keyword)
         if mine != theirs:
-            raise InputError(f"{second.name}: {keyword} is {mine!r}; {first.name} has {theirs!r}. Average files of one mode.")
+            raise InputError(
+                f"{second.name}: {keyword} is {mine!r}; {first.name} has {theirs!r}. Average files of one mode."
+            )
     try:
         moments = [_useafter_moment(str(e.primary["USEAFTER"])) for e in (first, second)]
         dates = sorted(date for e in (first, second) for date in _pedigree_dates(str(e.primary["PEDIGREE"])))
         begin, end = ("/".join(reversed(date)) for date in (dates[0], dates[-1]))
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(
-            f"{first.name} and {second.name}: USEAFTER or PEDIGREE is missing or no date ({error}). Average reference files."
+            f"{first.name} and {second.name}: USEAFTER or PEDIGREE is missing or no date ({error}). Average "
+            "reference files."
         ) from None
     earlier = first if moments[0] <= moments[1] else second
     header = earlier.primary.header()
@@ -318,14 +340,16 @@ def _averaged_history(header, histories, names):
     count = sum(history.count for history in histories)
     mode = f"CCDGAIN={header['CCDGAIN']}, BINAXIS1={header['BINAXIS1']}, BINAXIS2={header['BINAXIS2']}"
     lines = textwrap.wrap(
-        f"{kind} image, combination of {count} input frames taken with CCDAMP={header['CCDAMP']}, {mode}.", HISTORY_WIDTH
+        f"{kind} image, combination of {count} input frames taken with CCDAMP={header['CCDAMP']}, {mode}.",
+        HISTORY_WIDTH,
     )
     proposals = dict.fromkeys(p for history in histories for p in history.proposals)
     lines.append(f"All input frames were from Proposal(s) {'/'.join(proposals)}:")
     lines += dict.fromkeys(title for history in histories for title in history.titles)
     lines += [INPUTS_BEGIN, *(name for history in histories for name in history.names), ""]
     lines += textwrap.wrap(
-        f"Average of {names[0]} and {names[1]} with equal weights (refaver). {names[0]} was made as follows.", HISTORY_WIDTH
+        f"Average of {names[0]} and {names[1]} with equal weights (refaver). {names[0]} was made as follows.",
+        HISTORY_WIDTH,
     )
     lines += histories[0].procedure
     if histories[1].procedure != histories[0].procedure:

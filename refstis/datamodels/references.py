@@ -44,6 +44,21 @@ class Reference:
     how: str
     warning: str = ""
 
+    @property
+    def file(self) -> Path:
+        """Path of a reference that the exposure cannot do without.
+
+        Raises
+        ------
+        ReferenceFileError
+            Where it was overridden by "N/A".
+        """
+        if self.path is None:
+            raise ReferenceFileError(
+                f"{self.kind} is {self.name}, but it is needed. Give a file (override_{self.kind})."
+            )
+        return self.path
+
 
 def resolve_name(name: str, folder: Path | None = None) -> tuple[Path | None, str]:
     """Path of a name as headers give it.
@@ -78,7 +93,11 @@ def _built_in():
 
 
 def find_reference(
-    kind: str, exposure: Exposure, override: str | None = None, associated: Path | None = None, crds: bool = False
+    kind: str,
+    exposure: Exposure,
+    override: str | None = None,
+    associated: Path | None = None,
+    crds: bool = False,
 ) -> Reference:
     """Find a reference file for an exposure.
 
@@ -130,7 +149,9 @@ def find_reference(
 
 def _existing(reference):
     if not reference.path.is_file():
-        raise ReferenceFileError(f"{reference.path}: no such file, given as {reference.kind} ({reference.how}). Check the name.")
+        raise ReferenceFileError(
+            f"{reference.path}: no such file, given as {reference.kind} ({reference.how}). Check the name."
+        )
     return reference
 
 
@@ -151,13 +172,18 @@ def _from_built_in(kind, exposure, name, given, tried):
     built_in = _built_in().get(kind)
     remedy = f"Set $oref to the folder of the reference files, or give the file (override_{kind})."
     if kind in MADE_HERE:
-        remedy = f"Name it in the association (exptype {MADE_HERE[kind]}), or give the file (override_{kind})."
+        remedy = (
+            f"Name it in the association (exptype {MADE_HERE[kind]}), or give the file (override_{kind})."
+        )
     if built_in is None:
-        raise ReferenceFileError(f"{exposure.name}: needs a {kind} ({name or 'none named'}; {tried}). {remedy}")
+        raise ReferenceFileError(
+            f"{exposure.name}: needs a {kind} ({name or 'none named'}; {tried}). {remedy}"
+        )
     begin = Time(str(built_in["begin"]), scale="utc").mjd
     if exposure.start_mjd < begin:
         raise ReferenceFileError(
-            f"{exposure.name}: {tried}, and the built-in {kind} ({built_in['name']}) holds from {built_in['begin']} on; the "
+            f"{exposure.name}: {tried}, and the built-in {kind} ({built_in['name']}) holds from "
+            f"{built_in['begin']} on; the "
             f"exposure began on {Time(exposure.start_mjd, format='mjd').iso[:10]}. {remedy}"
         )
     warning = ""

@@ -103,7 +103,15 @@ class ReferenceTable:
                     table = Table(hdus[1].data)
             rows = [{name.upper(): _plain(row[name]) for name in table.colnames} for row in table]
             return cls(path, rows, header, str(primary.get("PEDIGREE", "")), str(primary.get("DESCRIP", "")))
-        except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError, fits.VerifyError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            IndexError,
+            KeyError,
+            AttributeError,
+            fits.VerifyError,
+        ) as error:
             raise ReferenceFileError(f"{path}: not a readable reference table ({error}).") from error
 
     def value(self, row: dict[str, Any], column: str, kind: type = float) -> Any:
@@ -131,9 +139,13 @@ class ReferenceTable:
         try:
             return kind(row[column])
         except KeyError:
-            raise ReferenceFileError(f"{self.path}: no column {column}. Check that this is the right table.") from None
+            raise ReferenceFileError(
+                f"{self.path}: no column {column}. Check that this is the right table."
+            ) from None
         except (TypeError, ValueError):
-            raise ReferenceFileError(f"{self.path}: {column} is {row[column]!r}, which is not a number.") from None
+            raise ReferenceFileError(
+                f"{self.path}: {column} is {row[column]!r}, which is not a number."
+            ) from None
 
 
 def _plain(value):
@@ -197,7 +209,9 @@ def read_ccd_parameters(table: ReferenceTable, exposure: Exposure) -> CcdParamet
         Where no row matches or the table is a dummy.
     """
     if table.dummy:
-        raise ReferenceFileError(f"{table.path}: PEDIGREE is DUMMY; the CCD's parameters are needed. Give a real CCDTAB.")
+        raise ReferenceFileError(
+            f"{table.path}: PEDIGREE is DUMMY; the CCD's parameters are needed. Give a real CCDTAB."
+        )
     amp = str(exposure.primary.get("CCDAMP", "")).strip()
     mode = {key: int(exposure.primary.get(key, 1)) for key in ("CCDGAIN", "CCDOFFST", "BINAXIS1", "BINAXIS2")}
     for row in table.rows:
@@ -215,7 +229,8 @@ def read_ccd_parameters(table: ReferenceTable, exposure: Exposure) -> CcdParamet
         )
     words = ", ".join(f"{key} {value}" for key, value in {"CCDAMP": amp, **mode}.items())
     raise ReferenceFileError(
-        f"{exposure.name}: {table.path.name} has no row for {words}. Set $oref to a folder that holds the CCDTAB of the "
+        f"{exposure.name}: {table.path.name} has no row for {words}. Set $oref to a folder that holds the "
+        "CCDTAB of the "
         "header, or give one (override_ccdtab)."
     )
 
@@ -259,14 +274,18 @@ def read_bad_pixels(table: ReferenceTable, opt_elem: str) -> BadPixelTable:
     try:
         size = int(table.header["SIZAXIS1"]), int(table.header["SIZAXIS2"])
     except (KeyError, TypeError, ValueError):
-        raise ReferenceFileError(f"{table.path}: SIZAXIS1 and SIZAXIS2 are missing from the table's header.") from None
+        raise ReferenceFileError(
+            f"{table.path}: SIZAXIS1 and SIZAXIS2 are missing from the table's header."
+        ) from None
     runs = []
     for number, row in enumerate(table.rows, start=1):
         pix1, pix2, length, axis, value = (
             table.value(row, column, int) for column in ("PIX1", "PIX2", "LENGTH", "AXIS", "VALUE")
         )
         if axis not in {1, 2} or length <= 0:
-            raise ReferenceFileError(f"{table.path}: row {number} has AXIS {axis} and LENGTH {length}; repair the table.")
+            raise ReferenceFileError(
+                f"{table.path}: row {number} has AXIS {axis} and LENGTH {length}; repair the table."
+            )
         if row.get("OPT_ELEM", ANY_STRING) in {ANY_STRING, opt_elem}:
             runs.append(BadPixelRun(pix1, pix2, length, axis, int(np.int32(value).astype(np.int16))))
     return BadPixelTable(tuple(runs), size)
@@ -300,7 +319,11 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
     words = [word.strip() for word in ",".join(text.split()).split(",")]
     if words and not words[-1]:
         words.pop()
-    if not words or len(words) > MOST_SIGMAS or any(not word or word[0] not in "-.0123456789" for word in words):
+    if (
+        not words
+        or len(words) > MOST_SIGMAS
+        or any(not word or word[0] not in "-.0123456789" for word in words)
+    ):
         raise ValueError(f"CRSIGMAS {text!r} is not a list of 1 to {MOST_SIGMAS} numbers")
     return tuple(float(np.float32(word)) for word in words)
 
@@ -341,7 +364,8 @@ def read_rejection_parameters(
             best, least = row, margin
     if best is None:
         raise ReferenceFileError(
-            f"{table.path}: no row for {count} images (CRSPLIT {want}) of {mean:g} s on average (MEANEXP). Give a table that "
+            f"{table.path}: no row for {count} images (CRSPLIT {want}) of {mean:g} s on average (MEANEXP). "
+            "Give a table that "
             "has one (override_crrejtab), or the parameters themselves."
         )
     guess, sky = str(best.get("INITGUES", "")).lower(), str(best.get("SKYSUB", "")).lower()

@@ -79,15 +79,19 @@ class RefstisPipeline(Pipeline, RefstisStep):
         associated = {kinds[role]: path for role, path in library.references.items()}
         for name in self.step_defs:
             getattr(self, name).associated = associated
-        self._inputs = [exposure.path for exposure in library if exposure.path] + list(library.references.values())
+        self._inputs = [exposure.path for exposure in library if exposure.path] + list(
+            library.references.values()
+        )
         # the headers just read, too, are set aside from stpipe's collection of garbage before every step
         gc.freeze()
-        logger.info("%s: %d exposures, %d image sets.", self.name, len(library), sum(len(e.imsets) for e in library))
+        logger.info(
+            "%s: %d exposures, %d image sets.", self.name, len(library), sum(len(e.imsets) for e in library)
+        )
         return library
 
     @staticmethod
-    def _make_output_path(step, basepath=None, ext=None, suffix=None, **components):  # noqa: ARG004 - stpipe's signature
-        """Where the product goes: ``--output_file`` exactly; else the association's name for it; else the input's stem."""
+    def _make_output_path(step, basepath=None, ext=None, suffix=None, **components):  # noqa: ARG004 - theirs
+        """Where the product goes: ``--output_file`` exactly; else the association's name; else the input's stem."""
         folder = Path(os.path.expandvars(step.output_dir or "")).expanduser()
         if basepath or step.output_file:
             exact = Path(basepath or step.output_file)
@@ -95,7 +99,9 @@ class RefstisPipeline(Pipeline, RefstisStep):
         association: Association | None = getattr(step, "_association", None)
         if association is not None and association.name:
             return str(folder / f"{association.name.removesuffix('.fits')}.fits")
-        stem = Path(step.default_output_file()).name.removesuffix(".gz").rsplit(".", 1)[0].removesuffix("_asn")
+        stem = (
+            Path(step.default_output_file()).name.removesuffix(".gz").rsplit(".", 1)[0].removesuffix("_asn")
+        )
         return str(folder / f"{stem}_{step.product_suffix}{step.output_ext}")
 
     def save_model(self, model, *args, **kwargs):  # noqa: ARG002 - stpipe's signature
@@ -124,7 +130,8 @@ class RefstisPipeline(Pipeline, RefstisStep):
         tree["record"] = {
             "product": target.name,
             "inputs": [
-                {"name": record.name, "imsets": record.imsets, "sha256": file_checksum(record.path)} for record in product.inputs
+                {"name": record.name, "imsets": record.imsets, "sha256": file_checksum(record.path)}
+                for record in product.inputs
             ],
             "references": [
                 {

@@ -28,7 +28,7 @@ FRAME_STAGES = ("dqicorr", "blevcorr")
 
 
 class BaseBiasPipeline(RefstisPipeline):
-    """Baseline superbias of an anneal month: each file combined alone, then averaged and freed of hot columns and pixels."""
+    """Baseline superbias of a month: files combined alone, averaged, and freed of hot columns and pixels."""
 
     class_alias = "basebias"
     product_suffix = "basebias"
@@ -65,11 +65,15 @@ class BaseBiasPipeline(RefstisPipeline):
         combined = []
         for bias in self.library(inputs):
             if len(bias.imsets) == 1 and not bias.done("CRCORR"):
-                logger.warning("%s: left out, as cosmic rays cannot be found in a single image set.", bias.name)
+                logger.warning(
+                    "%s: left out, as cosmic rays cannot be found in a single image set.", bias.name
+                )
                 continue
             combined.append(self.run_each((*FRAME_STAGES, "crcorr"), bias))
         if not combined:
-            raise InputError(f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2.")
+            raise InputError(
+                f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2."
+            )
         mean = self.average.run(combined)
         columns = self.replace_hot_columns.run(mean)
         return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
@@ -138,6 +142,6 @@ class WeekBiasPipeline(RefstisPipeline):
         """
         self.reference_header.product = "weekbias"
         library = self.library(inputs)
-        self.add_hot_columns.reference(library.exposures[0], "basebias")
+        self.add_hot_columns.get_reference(library.exposures[0], "basebias")
         frames = [self.run_each(FRAME_STAGES, bias) for bias in library]
         return self.run_each(("normalize", "add_hot_columns", "reference_header"), self.crcorr.run(frames))

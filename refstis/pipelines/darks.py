@@ -114,5 +114,5 @@ class WeekDarkPipeline(_DarkPipeline):
         """
         self.reference_header.product = "weekdark"
         library = self.library(inputs)
-        self.superdark.reference(library.exposures[0], "basedark")
+        self.superdark.get_reference(library.exposures[0], "basedark")
         return self.run_each(("superdark", "reference_header"), self.rate(library))

@@ -50,12 +50,19 @@ class AddHotColumnsStep(RefstisStep):
         week = self.open(week)
         baseline, base = open_baseline(self, week, "basebias")
         result = add_hot_columns(
-            reference_image(week), base, tuple(self.kernel), self.fraction, self.sigma, self.clip, self.iterations
+            reference_image(week),
+            base,
+            tuple(self.kernel),
+            self.fraction,
+            self.sigma,
+            self.clip,
+            self.iterations,
         )
         columns = int(np.count_nonzero((result.sci != base.sci).any(axis=0)))
         words = (
             f"The residuals of {columns} hot columns of the week (above {self.sigma:g} sigma, judged by the lowest "
-            f"{self.fraction:g} of the rows) were added to the baseline superbias {baseline.name}; positive ones were flagged "
+            f"{self.fraction:g} of the rows) were added to the baseline superbias {baseline.name}; positive "
+            "ones were flagged "
             f"as hot (DQ {HOT_PIXEL})."
         )
         return week.changed(imsets=[Imset.of_arrays(*result, week.imsets[0])], procedure=words)
@@ -83,12 +90,13 @@ def open_baseline(step, week, kind):
     ReferenceFileError
         Where there is none, or it has another size.
     """
-    baseline = step.open(step.reference(week, kind).path)
+    baseline = step.open(step.get_reference(week, kind).file)
     image = reference_image(baseline)
     shape = week.imsets[0].sci.shape
     if image.sci.shape != shape:
         raise ReferenceFileError(
-            f"{baseline.name}: {image.sci.shape[1]} x {image.sci.shape[0]} pixels; the week's exposures have {shape[1]} x "
+            f"{baseline.name}: {image.sci.shape[1]} x {image.sci.shape[0]} pixels; the week's exposures have "
+            f"{shape[1]} x "
             f"{shape[0]}. Give a {kind} of the same mode (override_{kind})."
         )
     return baseline, image

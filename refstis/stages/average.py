@@ -45,15 +45,21 @@ class AverageStep(RefstisStep):
         for bias in library:
             if len(bias.imsets) != 1 or bias.ncombine <= 1:
                 raise InputError(
-                    f"{bias.name}: {len(bias.imsets)} image set(s), NCOMBINE {bias.ncombine}; expected one image set of at least 2 "
+                    f"{bias.name}: {len(bias.imsets)} image set(s), NCOMBINE {bias.ncombine}; expected one "
+                    "image set of at least 2 "
                     "frames. Run crcorr first."
                 )
         counts = [bias.ncombine for bias in library]
         mean = average_biases([reference_image(bias) for bias in library], counts)
         first = library.exposures[0]
         total = header_float(sum(float(bias.primary.get("TEXPTIME", 0.0)) for bias in library))
-        imset = Imset.of_arrays(*mean, first.imsets[0]).with_keywords({"NCOMBINE": sum(counts), "EXPTIME": total})
-        words = f"The {len(library)} combinations were averaged, weighted by their numbers of frames ({sum(counts)} in all)."
+        imset = Imset.of_arrays(*mean, first.imsets[0]).with_keywords(
+            {"NCOMBINE": sum(counts), "EXPTIME": total}
+        )
+        words = (
+            f"The {len(library)} combinations were averaged, weighted by their numbers of frames "
+            f"({sum(counts)} in all)."
+        )
         product = first.changed({"TEXPTIME": total, "NCOMBINE": sum(counts)}, [imset], procedure=words)
         records = tuple(record for bias in library for record in bias.inputs)
         return dataclasses.replace(product, inputs=records)

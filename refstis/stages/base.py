@@ -27,7 +27,7 @@ class RefstisStep(Step):
 
     # HST has no parameter reference files, and CRDS ends the process where it finds neither server nor cache
     prefetch_references = False
-    reference_file_types: ClassVar = []
+    reference_file_types: ClassVar[list[str]] = []
     _log_records_formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
 
     @staticmethod
@@ -42,7 +42,7 @@ class RefstisStep(Step):
         return ("refstis", "stpipe", "py.warnings")
 
     @classmethod
-    def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003 - stpipe's signature
+    def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003 - theirs
         """Parameters from CRDS: none, as CRDS holds none for HST.
 
         Parameters
@@ -84,7 +84,7 @@ class RefstisStep(Step):
         """
         return self.open_model(os.fspath(source) if isinstance(source, os.PathLike) else source)
 
-    def reference(self, exposure: Exposure, kind: str) -> Reference:
+    def get_reference(self, exposure: Exposure, kind: str) -> Reference:
         """Find a reference file, say where it came from and remember it.
 
         Parameters
@@ -135,8 +135,13 @@ class RefstisStep(Step):
         dict
             Values by name.
         """
-        overrides = {f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types}
-        return {**super().get_pars(full_spec=full_spec), **{k: v for k, v in overrides.items() if v is not None}}
+        overrides = {
+            f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types
+        }
+        return {
+            **super().get_pars(full_spec=full_spec),
+            **{k: v for k, v in overrides.items() if v is not None},
+        }
 
     def default_suffix(self):
         """What the stage adds to the name of its output.
@@ -173,13 +178,18 @@ class RefstisStep(Step):
         if exact:
             exact = Path(exact)
             return str(folder / exact.name if step.search_attr("output_dir") else exact)
-        root, separator = step.remove_suffix(Path(step.default_output_file()).name.removesuffix(".gz").rsplit(".", 1)[0])
-        words = [root + separator + (suffix or step.suffix or step.name), *(str(v) for v in components.values() if v is not None)]
+        root, separator = step.remove_suffix(
+            Path(step.default_output_file()).name.removesuffix(".gz").rsplit(".", 1)[0]
+        )
+        words = [
+            root + separator + (suffix or step.suffix or step.name),
+            *(str(v) for v in components.values() if v is not None),
+        ]
         return str(folder / ("_".join(words) + (ext or step.output_ext)))
 
 
 KNOWN_SUFFIXES = frozenset(
     ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
-     "normalize", "statflag", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias", "add_hot_columns",
-     "flag_hot_dark", "superdark", "reference_header", "refaver"]
+     "normalize", "statflag", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
+     "add_hot_columns", "flag_hot_dark", "superdark", "reference_header", "refaver"]
 )  # fmt: skip

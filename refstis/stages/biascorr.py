@@ -48,13 +48,15 @@ class BiasCorrStep(RefstisStep):
         if exposure.done("BIASCORR"):
             logger.info("%s: BIASCORR is COMPLETE already.", exposure.name)
             return exposure
-        found = self.reference(exposure, "biasfile")
+        found = self.get_reference(exposure, "biasfile")
         done = with_ccd_keywords(exposure, ccd_parameters(self, exposure))
         if found.path is None:
             return done.changed({"BIASCORR": "OMIT"}, procedure="No superbias was subtracted (BIASFILE N/A).")
         superbias = Exposure.open(found.path)
         if is_dummy(superbias):
-            return done.changed({"BIASCORR": "SKIPPED"}, procedure=f"No superbias was subtracted ({found.name} is a dummy).")
+            return done.changed(
+                {"BIASCORR": "SKIPPED"}, procedure=f"No superbias was subtracted ({found.name} is a dummy)."
+            )
         image = reference_image(superbias)
 
         def subtract(imset: Imset) -> Imset:
@@ -85,7 +87,7 @@ def header_name(reference: Reference) -> str:
     str
         A name that fits one card.
     """
-    return reference.name if reference.how in {"header", "crds"} else reference.path.name
+    return reference.name if reference.how in {"header", "crds"} else reference.file.name
 
 
 def is_dummy(reference: Exposure) -> bool:

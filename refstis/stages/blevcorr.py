@@ -10,7 +10,7 @@ import numpy as np
 from refstis.calibration.blevcorr import fit_bias_level, subtract_bias_level
 from refstis.calibration.geometry import overscan_geometry
 from refstis.calibration.noise import pixel_uncertainty
-from refstis.datamodels.exposure import Exposure, Imset
+from refstis.datamodels.exposure import Imset
 from refstis.datamodels.keywords import header_double, header_float
 from refstis.datamodels.pixels import Pixels
 from refstis.errors import InputError
@@ -75,14 +75,20 @@ class BlevCorrStep(RefstisStep):
 def _subtract(exposure, imset, ccd, windows):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
-        geometry = overscan_geometry(str(exposure.primary.get("CCDAMP", "")).strip()[:1].upper(), imset.sci.shape, imset.grid.bins)
+        geometry = overscan_geometry(
+            str(exposure.primary.get("CCDAMP", "")).strip()[:1].upper(), imset.sci.shape, imset.grid.bins
+        )
     except ValueError as error:
         raise InputError(f"{exposure.name}: {error}. Repair the header or leave the exposure out.") from None
     raw = imset.sci
     if geometry is None:
         level = np.full(raw.shape[0], float(np.float32(ccd.bias)))
         drift = np.zeros(raw.shape[1])
-        sci = Pixels(raw.shape, np.float32, lambda rows, columns: subtract_bias_level(raw[rows, columns], level[rows], drift[columns]))
+        sci = Pixels(
+            raw.shape,
+            np.float32,
+            lambda rows, columns: subtract_bias_level(raw[rows, columns], level[rows], drift[columns]),
+        )
         whole = imset.with_pixels(sci=sci).with_keywords({"MEANBLEV": header_float(ccd.bias)})
         return whole, f"CCDBIAS {ccd.bias:g} DN, as the frame has no overscan"
 
@@ -104,7 +110,9 @@ def _subtract(exposure, imset, ccd, windows):
     )
     wcs = _trimmed_wcs(imset, left, bottom)
     trimmed = trimmed.with_keywords({**wcs, "MEANBLEV": header_float(fit.mean)}, wcs, wcs)
-    source = "from the overscan" if fit.from_overscan else f"CCDBIAS {ccd.bias:g} DN, as no overscan pixel is good"
+    source = (
+        "from the overscan" if fit.from_overscan else f"CCDBIAS {ccd.bias:g} DN, as no overscan pixel is good"
+    )
     return trimmed, source + (" with drift along the lines" if fit.has_drift else " without drift")
 
 
@@ -121,7 +129,10 @@ def _trimmed_wcs(imset, left, bottom):
     offsets = {"CRPIX1": left, "CRPIX2": bottom, "LTV1": left, "LTV2": bottom}
     changes = {key: header_double(float(header.get(key, 0.0)) - offset) for key, offset in offsets.items()}
     identity = {"CD1_1": 1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0, "LTM1_1": 1.0, "LTM2_2": 1.0}
-    return {**changes, **{key: header_double(float(header.get(key, default))) for key, default in identity.items()}}
+    return {
+        **changes,
+        **{key: header_double(float(header.get(key, default))) for key, default in identity.items()},
+    }
 
 
 def _with_uncertainty(imset, ccd, bias):
@@ -132,6 +143,8 @@ def _with_uncertainty(imset, ccd, bias):
     sci = imset.sci
 
     def produce(rows, columns):
-        return pixel_uncertainty(np.asarray(sci[rows, columns], dtype=np.float32), ccd.gain, ccd.readnoise, bias)
+        return pixel_uncertainty(
+            np.asarray(sci[rows, columns], dtype=np.float32), ccd.gain, ccd.readnoise, bias
+        )
 
     return imset.with_pixels(err=Pixels(sci.shape, np.float32, produce))

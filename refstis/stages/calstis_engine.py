@@ -22,7 +22,11 @@ logger = logging.getLogger(__name__)
 PROGRAM = "cs2.e"
 
 
-def reject_cosmic_rays(images: Sequence[StackImage], parameters: RejectionParameters, threads: int = 0) -> Combination:  # noqa: ARG001
+def reject_cosmic_rays(
+    images: Sequence[StackImage],
+    parameters: RejectionParameters,
+    threads: int = 0,  # noqa: ARG001 - what an engine takes; the program has one thread
+) -> Combination:
     """Combine a stack of images with CALSTIS's own ocrreject.
 
     Parameters
@@ -48,7 +52,8 @@ def reject_cosmic_rays(images: Sequence[StackImage], parameters: RejectionParame
     """
     if shutil.which(PROGRAM) is None:
         raise ConfigurationError(
-            f"crcorr: engine 'calstis' needs the C program {PROGRAM} of HSTCAL on the PATH, which is not there. Install HSTCAL "
+            f"crcorr: engine 'calstis' needs the C program {PROGRAM} of HSTCAL on the PATH, which is not "
+            "there. Install HSTCAL "
             "(conda-forge), or use engine 'native', which gives the same pixels."
         )
     from stistools.ocrreject import ocrreject
@@ -71,7 +76,9 @@ def reject_cosmic_rays(images: Sequence[StackImage], parameters: RejectionParame
         )
         if status or not output.exists():
             text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-            raise RefstisError(f"crcorr: {PROGRAM} failed (status {status}): {' | '.join(text[-3:]) or 'no output'}.")
+            raise RefstisError(
+                f"crcorr: {PROGRAM} failed (status {status}): {' | '.join(text[-3:]) or 'no output'}."
+            )
         return _read(output, inputs, images)
 
 
@@ -80,8 +87,10 @@ def _write(path, image):
     primary = fits.Header()
     primary.update(
         {
-            "NEXTEND": 3, "DETECTOR": "CCD", "OBSTYPE": "IMAGING", "CCDAMP": "D", "CRREJTAB": "N/A", "ROOTNAME": path.stem[:9],
-            "READNSE": float(image.readnoise), "ATODGAIN": float(image.gain), "INSTRUME": "STIS", "CRCORR": "PERFORM",
+            "NEXTEND": 3, "DETECTOR": "CCD", "OBSTYPE": "IMAGING", "CCDAMP": "D", "CRREJTAB": "N/A",
+            "ROOTNAME": path.stem[:9],
+            "READNSE": float(image.readnoise), "ATODGAIN": float(image.gain), "INSTRUME": "STIS",
+            "CRCORR": "PERFORM",
         }
     )  # fmt: skip
     sci = fits.Header({"EXPTIME": float(image.exptime), "EXPSTART": 0.0, "EXPEND": 0.0})
@@ -101,7 +110,10 @@ def _write(path, image):
 def _read(output, inputs, images):
     with fits.open(output, memmap=False) as hdus:
         shape = images[0].sci.shape
-        sci, err, dq = (_plane(hdus[name, 1], shape, dtype) for name, dtype in (("SCI", "f4"), ("ERR", "f4"), ("DQ", "i2")))
+        sci, err, dq = (
+            _plane(hdus[name, 1], shape, dtype)
+            for name, dtype in (("SCI", "f4"), ("ERR", "f4"), ("DQ", "i2"))
+        )
         total_sky = hdus[0].header.get("SKYSUM", 0.0)
     bits = []
     for path in inputs:

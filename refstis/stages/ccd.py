@@ -24,7 +24,7 @@ def ccd_parameters(step: RefstisStep, exposure: Exposure) -> CcdParameters:
     CcdParameters
         Gain, read noise, saturation and bias level.
     """
-    return read_ccd_parameters(ReferenceTable.open(step.reference(exposure, "ccdtab").path), exposure)
+    return read_ccd_parameters(ReferenceTable.open(step.get_reference(exposure, "ccdtab").file), exposure)
 
 
 def with_ccd_keywords(exposure: Exposure, ccd: CcdParameters) -> Exposure:
@@ -71,5 +71,7 @@ def photmode(exposure: Exposure) -> str:
     words += ["MIRROR" if element.startswith("MIR") else element, "CCD"]
     if str(header.get("OBSTYPE", "")).strip() == "SPECTROSCOPIC":
         words.append(str(header.get("CENWAVE", "")))
-    start = next((imset for imset in exposure.imsets if imset.good), exposure.imsets[0]).sci_header.get("EXPSTART", 0.0)
+    start = next((imset for imset in exposure.imsets if imset.good), exposure.imsets[0]).sci_header.get(
+        "EXPSTART", 0.0
+    )
     return " ".join([*words, f"MJD#{float(start):.4f}"])

@@ -59,7 +59,8 @@ class CrCorrStep(RefstisStep):
         Returns
         -------
         Exposure
-            One image set: the sum (DN), scaled to the total exposure time or, for biases, to the number of frames; CRCORR
+            One image set: the sum (DN), scaled to the total exposure time or, for biases, to the number of
+            frames; CRCORR
             COMPLETE. Its ``input_dq`` holds the updated flags of each image set that went in, where CRMASK says so.
 
         Raises
@@ -75,7 +76,8 @@ class CrCorrStep(RefstisStep):
         for exposure in exposures:
             if exposure.done("CRCORR"):
                 raise InputError(
-                    f"{exposure.name}: CRCORR is COMPLETE; it is a combination of exposures already. Give the single exposures."
+                    f"{exposure.name}: CRCORR is COMPLETE; it is a combination of exposures already. Give the "
+                    "single exposures."
                 )
         imsets = [(exposure, imset) for exposure in exposures for imset in exposure.imsets if imset.good]
         self._check(exposures, imsets)
@@ -103,14 +105,16 @@ class CrCorrStep(RefstisStep):
         names = _names(exposures)
         if len(imsets) < 2:
             raise InputError(
-                f"{names}: {len(imsets)} usable image set; cosmic rays are found by comparing at least 2. Add exposures."
+                f"{names}: {len(imsets)} usable image set; cosmic rays are found by comparing at least 2. Add "
+                "exposures."
             )
         first = exposures[0]
         for exposure in exposures:
             for key in ("READNSE", "ATODGAIN"):
                 if not exposure.primary.get(key):
                     raise InputError(
-                        f"{exposure.name}: {key} is {exposure.primary.get(key, 'missing')}; the overscan was not subtracted. "
+                        f"{exposure.name}: {key} is {exposure.primary.get(key, 'missing')}; the overscan was "
+                        "not subtracted. "
                         "Run blevcorr first."
                     )
             if exposure.primary.get("CCDAMP") != first.primary.get("CCDAMP"):
@@ -128,7 +132,9 @@ class CrCorrStep(RefstisStep):
         times = [imset.exptime for _, imset in imsets]
         if 0 in times and any(times):
             exposure = imsets[times.index(0)][0]
-            raise InputError(f"{exposure.name}: EXPTIME is 0 and that of other exposures is not. Combine biases or darks alone.")
+            raise InputError(
+                f"{exposure.name}: EXPTIME is 0 and that of other exposures is not. Combine biases or darks alone."
+            )
 
     def _parameters(self, first: Exposure, exptimes):
         """Parameters in force, where they came from, and the row of the table (empty where none was needed)."""
@@ -146,8 +152,10 @@ class CrCorrStep(RefstisStep):
             if len(given) == 7 and self.crmask is not None:
                 return RejectionParameters(**given), "parameters", {}
             spectroscopic = str(first.primary.get("OBSTYPE", "")).strip() == "SPECTROSCOPIC"
-            reference = self.reference(first, "crrejtab")
-            parameters, row = read_rejection_parameters(ReferenceTable.open(reference.path), exptimes, spectroscopic)
+            reference = self.get_reference(first, "crrejtab")
+            parameters, row = read_rejection_parameters(
+                ReferenceTable.open(reference.file), exptimes, spectroscopic
+            )
             if given:
                 parameters = RejectionParameters(**{**vars(parameters), **given})
         except ValueError as error:
@@ -184,10 +192,13 @@ def _check_finite(combination: Combination, imsets):
         if len(bad):
             y, x = bad[0]
             raise InputError(
-                f"{exposure.name}: pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more are not finite numbers. Repair the file or "
+                f"{exposure.name}: pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more are not finite numbers. "
+                "Repair the file or "
                 "leave it out."
             )
-    raise InputError("the combined image has pixels that are not finite numbers; check the exposures' EXPTIME and ATODGAIN.")
+    raise InputError(
+        "the combined image has pixels that are not finite numbers; check the exposures' EXPTIME and ATODGAIN."
+    )
 
 
 def _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin):
@@ -227,7 +238,8 @@ def _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin
     imset = Imset.of_arrays(combination.sci, combination.err, combination.dq, template).with_keywords(sci)
     words = (
         f"{count} frames were combined and cosmic rays rejected in {len(parameters.sigmas)} pass(es) at {sigmas} sigma "
-        f"(initial guess {parameters.initial_guess}, sky {parameters.sky}, radius {parameters.radius:g} pixels, threshold "
+        f"(initial guess {parameters.initial_guess}, sky {parameters.sky}, radius {parameters.radius:g} "
+        "pixels, threshold "
         f"{parameters.threshold:g}, multiplicative noise {parameters.scale_noise:g} percent, excluded flags "
         f"{parameters.bad_bits}; from {origin})."
     )
@@ -239,7 +251,9 @@ def _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin
         path=first.path,
         inputs=records,
         procedure=product.procedure,
-        input_dq=tuple(_updated_dq(i.dq, combination, n) for n, (_, i) in enumerate(imsets)) if crmask else (),
+        input_dq=tuple(_updated_dq(i.dq, combination, n) for n, (_, i) in enumerate(imsets))
+        if crmask
+        else (),
     )
 
 
@@ -248,6 +262,8 @@ def _updated_dq(dq: Pixels, combination: Combination, n: int) -> Pixels:
 
     def produce(rows, columns):
         rejected = combination.rejected(n)[rows, columns]
-        return (dq[rows, columns] & np.int16(~COSMIC_RAY)) | np.where(rejected, np.int16(COSMIC_RAY), np.int16(0))
+        return (dq[rows, columns] & np.int16(~COSMIC_RAY)) | np.where(
+            rejected, np.int16(COSMIC_RAY), np.int16(0)
+        )
 
     return Pixels(dq.shape, np.int16, produce)

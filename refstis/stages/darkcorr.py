@@ -14,7 +14,13 @@ from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_float
 from refstis.datamodels.tables import ReferenceTable, read_temperatures
 from refstis.stages.base import RefstisStep
-from refstis.stages.biascorr import header_name, is_dummy, matched_reference, reference_image, subtract_reference
+from refstis.stages.biascorr import (
+    header_name,
+    is_dummy,
+    matched_reference,
+    reference_image,
+    subtract_reference,
+)
 from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
 
 __all__ = ["DarkCorrStep", "with_engineering_temperature"]
@@ -56,13 +62,15 @@ class DarkCorrStep(RefstisStep):
             logger.info("%s: DARKCORR is COMPLETE already.", exposure.name)
             return exposure
         ccd = ccd_parameters(self, exposure)
-        found = self.reference(exposure, "darkfile")
+        found = self.get_reference(exposure, "darkfile")
         done = with_ccd_keywords(exposure, ccd)
         if found.path is None:
             return done.changed({"DARKCORR": "OMIT"}, procedure="No superdark was subtracted (DARKFILE N/A).")
         superdark = Exposure.open(found.path)
         if is_dummy(superdark):
-            return done.changed({"DARKCORR": "SKIPPED"}, procedure=f"No superdark was subtracted ({found.name} is a dummy).")
+            return done.changed(
+                {"DARKCORR": "SKIPPED"}, procedure=f"No superdark was subtracted ({found.name} is a dummy)."
+            )
         image = reference_image(superdark)
         slope = float(superdark.primary.get("DRK_VS_T", DRK_VS_T))
         reference_temperature = float(superdark.primary.get("REF_TEMP", REF_TEMP))
@@ -75,7 +83,11 @@ class DarkCorrStep(RefstisStep):
             side2 = float(imset.sci_header.get("EXPSTART", 0.0)) >= self.first_mjd
             temperature = imset.housing_temperature if side2 else None
             factor = dark_scale(
-                imset.exptime, ccd.gain, -1.0 if temperature is None else temperature, slope, reference_temperature
+                imset.exptime,
+                ccd.gain,
+                -1.0 if temperature is None else temperature,
+                slope,
+                reference_temperature,
             )
             dark = matched_reference(image, superdark, imset, exposure, found).scaled(factor)
             median = header_float(median_dark(dark.sci, dark.dq))
@@ -105,7 +117,9 @@ def with_engineering_temperature(imset: Imset, table: str | Path) -> Imset:
     """
     header = imset.sci_header
     times, values = read_temperatures(ReferenceTable.open(table))
-    temperature = mean_temperature(times, values, float(header["EXPSTART"]), float(header["EXPEND"]), imset.exptime)
+    temperature = mean_temperature(
+        times, values, float(header["EXPSTART"]), float(header["EXPEND"]), imset.exptime
+    )
     if temperature is None:
         logger.warning("%s does not cover the exposure; OCCDHTAV of its header is used.", table)
         return imset

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from refstis.calibration.dqicorr import SATURATED, aperture_mask, bad_pixel_mask, saturated_pixels
-from refstis.datamodels.exposure import Exposure, Imset
+from refstis.datamodels.exposure import Imset
 from refstis.datamodels.pixels import Pixels
 from refstis.datamodels.tables import ReferenceTable, read_bad_pixels
 from refstis.stages.base import RefstisStep
@@ -40,7 +40,7 @@ class DqiCorrStep(RefstisStep):
         """
         exposure = self.open(exposure)
         ccd = ccd_parameters(self, exposure)
-        reference = self.reference(exposure, "bpixtab")
+        reference = self.get_reference(exposure, "bpixtab")
         table = ReferenceTable.open(reference.path) if reference.path else None
         opt_elem = str(exposure.primary.get("OPT_ELEM", "")).strip()
         bad = read_bad_pixels(table, opt_elem) if table and not table.dummy else None
@@ -60,25 +60,26 @@ class DqiCorrStep(RefstisStep):
         done = with_ccd_keywords(exposure, ccd).map_imsets(flag)
         return done.changed(
             {"DQICORR": state},
-            procedure=f"Data quality was initialized ({source}; raw values above {ccd.saturate:g} DN count as saturated).",
+            procedure=f"Data quality was initialized ({source}; raw values above {ccd.saturate:g} DN count as "
+            "saturated).",
             history=[f"DQICORR {state.lower()}: {source}; SATURATE {ccd.saturate:g} DN"],
         )
 
 
 def _table_mask(exposure, imset, bad):
-    """Flags that do not depend on the pixels' values, shared by all image sets of one mode; None where there are none."""
+    """Flags of table and aperture, shared by all image sets of one mode; None where there are none."""
     mask = np.zeros(imset.sci.shape, dtype=np.int16)
     if bad is not None:
         mask |= bad_pixel_mask(bad.runs, bad.size, imset.sci.shape, imset.grid)
     header = exposure.primary
     if str(header.get("TARGNAME", "")).strip() not in {"BIAS", "DARK"}:
         sci = imset.sci_header
-        cd = tuple(tuple(float(sci.get(f"CD{i}_{j}", float(i == j))) for j in (1, 2)) for i in (1, 2))
+        cd11, cd12, cd21, cd22 = (float(sci.get(f"CD{i}_{j}", i == j)) for i in (1, 2) for j in (1, 2))
         mask |= aperture_mask(
             str(header.get("APER_FOV", "")),
             imset.sci.shape,
             imset.grid,
-            cd,
+            ((cd11, cd12), (cd21, cd22)),
             imaging=str(header.get("OBSTYPE", "")).strip() == "IMAGING",
             dispaxis=int(sci.get("DISPAXIS", 1)),
         )

@@ -38,7 +38,9 @@ class FlagHotBiasStep(RefstisStep):
         """
         bias = self.open(bias)
         imset = bias.imsets[0]
-        dq = flag_hot_bias(imset.sci[:], imset.dq[:], tuple(self.kernel), self.sigma, self.clip, self.iterations)
+        dq = flag_hot_bias(
+            imset.sci[:], imset.dq[:], tuple(self.kernel), self.sigma, self.clip, self.iterations
+        )
         words = (
             f"{int(np.count_nonzero(dq == HOT_PIXEL))} pixels more than {self.sigma:g} sigma above a running median of "
             f"{self.kernel[0]} rows by {self.kernel[1]} columns were flagged as hot (DQ 16)."

@@ -42,7 +42,8 @@ class FlagHotDarkStep(RefstisStep):
         clips = [(sigma, int(iterations)) for sigma, iterations in (self.excess_clip, self.rate_clip)]
         dq = flag_hot_dark(imset.sci[:], imset.dq[:], self.rate, self.sigma, *clips)
         words = (
-            f"{int(np.count_nonzero(dq == HOT_PIXEL))} pixels are flagged as hot (DQ 16): those more than {self.sigma:g} sigma "
+            f"{int(np.count_nonzero(dq == HOT_PIXEL))} pixels are flagged as hot (DQ 16): those more than "
+            f"{self.sigma:g} sigma "
             f"and {self.rate:g} electrons/s above the clipped mean, and those of the superbias."
         )
         return dark.changed(imsets=[imset.with_pixels(dq=Pixels.of(dq))], procedure=words)

@@ -42,7 +42,9 @@ class NormalizeStep(RefstisStep):
         """
         exposure = self.open(exposure)
         if not exposure.done("CRCORR"):
-            raise InputError(f"{exposure.name}: CRCORR is {exposure.switch('CRCORR')}; expected COMPLETE. Run crcorr first.")
+            raise InputError(
+                f"{exposure.name}: CRCORR is {exposure.switch('CRCORR')}; expected COMPLETE. Run crcorr first."
+            )
         image = reference_image(exposure)
         like = exposure.imsets[0]
         if str(exposure.primary.get("TARGNAME", "")).strip() == "DARK":
@@ -51,9 +53,13 @@ class NormalizeStep(RefstisStep):
                 raise InputError(f"{exposure.name}: TEXPTIME is {exptime}; a dark needs its exposure time.")
             gain = float(exposure.primary["ATODGAIN"])
             rate = normalize_dark(image, exptime, gain)
-            imset = Imset.of_arrays(*rate, like).with_keywords({"BUNIT": "ELECTRONS/S", "EXPTIME": 1.0}, {"BUNIT": "ELECTRONS/S"})
+            imset = Imset.of_arrays(*rate, like).with_keywords(
+                {"BUNIT": "ELECTRONS/S", "EXPTIME": 1.0}, {"BUNIT": "ELECTRONS/S"}
+            )
             words = f"The sum was normalized to electrons per second ({exptime:g} s, {gain:g} e-/DN)."
             return exposure.changed({"TEXPTIME": 1.0}, [imset], procedure=words)
         count = np.float32(exposure.ncombine)
         words = f"The sum was divided by the number of frames, {exposure.ncombine}."
-        return exposure.changed(imsets=[Imset.of_arrays(image.sci / count, image.err / count, image.dq, like)], procedure=words)
+        return exposure.changed(
+            imsets=[Imset.of_arrays(image.sci / count, image.err / count, image.dq, like)], procedure=words
+        )

@@ -27,7 +27,7 @@ class ReferenceHeaderStep(RefstisStep):
 
     spec = """
     product  = option('basebias', 'refbias', 'weekbias', 'basedark', 'weekdark', default='refbias')  # Kind of product
-    useafter = string(default=None)  # Date from which on the file holds (UTC, ISO); the start of the first input by default
+    useafter = string(default=None)  # Holds from this date on (UTC, ISO); the start of the first input
     """
 
     def process(self, exposure):
@@ -53,13 +53,20 @@ class ReferenceHeaderStep(RefstisStep):
         header, history = reference_keywords(kind, exposure, self._useafter())
         imset = with_statistics(exposure.imsets[0])
         kept = Imset(
-            imset.sci, imset.err, imset.dq, *(_kept(keywords) for keywords in (imset.sci_header, imset.err_header, imset.dq_header))
+            imset.sci,
+            imset.err,
+            imset.dq,
+            *(_kept(keywords) for keywords in (imset.sci_header, imset.err_header, imset.dq_header)),
         )
         product = exposure.changed(imsets=[kept])
         for line in history:
             header.add_history(line)
         return type(product)(
-            primary=Keywords(header), imsets=product.imsets, path=None, inputs=product.inputs, procedure=product.procedure
+            primary=Keywords(header),
+            imsets=product.imsets,
+            path=None,
+            inputs=product.inputs,
+            procedure=product.procedure,
         )
 
     def _useafter(self):
@@ -69,7 +76,8 @@ class ReferenceHeaderStep(RefstisStep):
             return Time(self.useafter, scale="utc").mjd
         except ValueError:
             raise ConfigurationError(
-                f"reference_header: useafter is {self.useafter!r}; expected a date such as 2023-10-19 or 2023-10-19T06:30:00."
+                f"reference_header: useafter is {self.useafter!r}; expected a date such as 2023-10-19 or "
+                "2023-10-19T06:30:00."
             ) from None
 
 

@@ -41,11 +41,14 @@ class ReplaceHotColumnsStep(RefstisStep):
         imset = bias.imsets[0]
         sci = imset.sci[:]
         residual, median = residual_image(sci, tuple(self.kernel))
-        out = replace_hot_columns(sci, residual, median, self.fractions, self.sigma, self.clip, self.iterations)
+        out = replace_hot_columns(
+            sci, residual, median, self.fractions, self.sigma, self.clip, self.iterations
+        )
         count = int(np.count_nonzero((out != sci).any(axis=0)))
         fractions = " and ".join(f"{fraction:g}" for fraction in self.fractions)
         words = (
-            f"{count} hot columns (above {self.sigma:g} sigma, judged by fractions {fractions} of the rows) were replaced by a "
+            f"{count} hot columns (above {self.sigma:g} sigma, judged by fractions {fractions} of the rows) "
+            "were replaced by a "
             f"running median of {self.kernel[0]} rows by {self.kernel[1]} columns."
         )
         return bias.changed(imsets=[imset.with_pixels(sci=Pixels.of(out))], procedure=words)

@@ -31,7 +31,8 @@ class ReplaceHotPixelsStep(RefstisStep):
         bias : str, os.PathLike or Exposure
             A mean frame (DN), without its hot columns.
         original : str, os.PathLike or Exposure, optional
-            The frame that the running median is taken of: with its hot columns, as in refstis 0.8; the first by default.
+            The frame that the running median is taken of: with its hot columns, as in refstis 0.8; the first
+            by default.
 
         Returns
         -------
@@ -45,7 +46,8 @@ class ReplaceHotPixelsStep(RefstisStep):
         _, median = residual_image(source, tuple(self.kernel))
         out = replace_hot_pixels(sci, median, self.sigma, self.clip, self.iterations)
         words = (
-            f"{int(np.count_nonzero(out != sci))} hot pixels (above {self.sigma:g} sigma) were replaced by a running median of "
+            f"{int(np.count_nonzero(out != sci))} hot pixels (above {self.sigma:g} sigma) were replaced by a "
+            "running median of "
             f"{self.kernel[0]} rows by {self.kernel[1]} columns."
         )
         return bias.changed(imsets=[imset.with_pixels(sci=Pixels.of(out))], procedure=words)

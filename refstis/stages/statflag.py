@@ -45,7 +45,7 @@ def with_statistics(imset: Imset) -> Imset:
         With new keywords; NGOODPIX alone where no pixel is good.
     """
     found = image_statistics(imset.sci[:], imset.err[:], imset.dq[:], imset.sdqflags)
-    if not found.count:
+    if not found.pixels:
         return imset.with_keywords({"NGOODPIX": 0}, {"NGOODPIX": 0})
     sci = {
         "GOODMIN": found.minimum, "GOODMAX": found.maximum, "GOODMEAN": found.mean,
@@ -53,6 +53,6 @@ def with_statistics(imset: Imset) -> Imset:
     }  # fmt: skip
     err = {"GOODMIN": found.err_minimum, "GOODMAX": found.err_maximum, "GOODMEAN": found.err_mean}
     return imset.with_keywords(
-        {"NGOODPIX": found.count, **{key: header_float(value) for key, value in sci.items()}},
-        {"NGOODPIX": found.count, **{key: header_float(value) for key, value in err.items()}},
+        {"NGOODPIX": found.pixels, **{key: header_float(value) for key, value in sci.items()}},
+        {"NGOODPIX": found.pixels, **{key: header_float(value) for key, value in err.items()}},
     )

@@ -53,9 +53,12 @@ class SuperdarkStep(RefstisStep):
             reference_image(week), base, self.sigma, tuple(self.kernel), self.clip, self.iterations
         )
         words = (
-            f"Pixels of the week more than {self.sigma:g} sigma above its clipped median replace those of the baseline dark "
+            f"Pixels of the week more than {self.sigma:g} sigma above its clipped median replace those of the "
+            "baseline dark "
             f"{baseline.name}; pixels that are hot in the baseline only are replaced by its running median of "
-            f"{self.kernel[0]} by {self.kernel[1]} pixels. {int(np.count_nonzero(result.dq == HOT_PIXEL))} pixels are flagged as "
-            "hot (DQ 16): those whose excess over the baseline's median exceeds the same limit, and those of the superbias."
+            f"{self.kernel[0]} by {self.kernel[1]} pixels. {int(np.count_nonzero(result.dq == HOT_PIXEL))} "
+            "pixels are flagged as "
+            "hot (DQ 16): those whose excess over the baseline's median exceeds the same limit, and those of "
+            "the superbias."
         )
         return week.changed(imsets=[Imset.of_arrays(*result, week.imsets[0])], procedure=words)

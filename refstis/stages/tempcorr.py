@@ -41,7 +41,8 @@ class TempCorrStep(RefstisStep):
         Returns
         -------
         Exposure
-            With values and uncertainties at the reference temperature, and TEMPCORR COMPLETE; as it was where it was taken
+            With values and uncertainties at the reference temperature, and TEMPCORR COMPLETE; as it was where
+            it was taken
             on Side 1 or is scaled already.
 
         Raises
@@ -54,7 +55,9 @@ class TempCorrStep(RefstisStep):
             logger.info("%s: TEMPCORR is COMPLETE already.", dark.name)
             return dark
         if dark.start_mjd <= self.first_mjd:
-            return dark.changed(procedure="Side 1: the CCD was temperature controlled and the darks were not scaled.")
+            return dark.changed(
+                procedure="Side 1: the CCD was temperature controlled and the darks were not scaled."
+            )
         imsets = [self._scaled(dark, imset, version) for version, imset in enumerate(dark.imsets, start=1)]
         law = f"1 / (1 + {self.slope:g} (OCCDHTAV - {self.reference:g} C))"
         return dark.changed(
@@ -71,14 +74,18 @@ class TempCorrStep(RefstisStep):
         if temperature is None or not temperature > 0:
             state = "is missing" if temperature is None else f"is {temperature:g}"
             raise InputError(
-                f"{dark.name}: OCCDHTAV {state} in imset {version}; a Side-2 dark (MJD {dark.start_mjd:.1f}) needs the housing "
-                "temperature. Leave the exposure out of the association, or repair its header from the engineering data "
+                f"{dark.name}: OCCDHTAV {state} in imset {version}; a Side-2 dark (MJD {dark.start_mjd:.1f}) "
+                "needs the housing "
+                "temperature. Leave the exposure out of the association, or repair its header from the "
+                "engineering data "
                 "(_epc)."
             )
         try:
             factor = dark_scale_factor(temperature, self.slope, self.reference)
         except ValueError as error:
-            raise InputError(f"{dark.name}: imset {version}: {error}. Check OCCDHTAV and the slope.") from None
+            raise InputError(
+                f"{dark.name}: imset {version}: {error}. Check OCCDHTAV and the slope."
+            ) from None
         sci, err = imset.sci, imset.err
         return imset.with_pixels(
             sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] * np.float32(factor)),

@@ -100,7 +100,8 @@ class Oracle:
 
     @staticmethod
     def keyword_differences(expected, found, exceptions=frozenset()):
-        """Keywords of the expected file that are missing or differ: {(extension, version, keyword): (expected, found)}."""
+        """Keywords of the expected file that are missing or differ: "
+        "{(extension, version, keyword): (expected, found)}."""
         differences = {}
         for hdu in expected:
             other = found[0].header if hdu is expected[0] else found[hdu.name, hdu.ver].header

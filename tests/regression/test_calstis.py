@@ -15,7 +15,8 @@ BASIC2D = [
     "c_flt_ofd103aaq", "c_flt_ofd103abq", "c_flt_ofd103ahq", "c_real_o56502010", "c_real_o56503020",
 ]  # fmt: skip
 OCRREJECT = [
-    "c_crj_dark2", "c_crj_dark4", "c_crj_dark4_543", "c_crj_2x2", "c_crj_2x2_543", "c_crj_2x2_odd", "c_real_o56502010_crj",
+    "c_crj_dark2", "c_crj_dark4", "c_crj_dark4_543", "c_crj_2x2", "c_crj_2x2_543", "c_crj_2x2_odd",
+    "c_real_o56502010_crj",
     "c_real_o56503020_crj", "c_crj_dark2_odd", "c_crj_split_odd", "c_crj_g4", "c_crj_dark4_scale",
 ]  # fmt: skip
 # The velocity of the Earth is written by CALSTIS for spectroscopic exposures; it has no part in biases and darks.

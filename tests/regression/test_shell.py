@@ -29,7 +29,7 @@ def strun(folder, *arguments, oref=None):
     }
     if oref:
         environment["oref"] = f"{oref}/"
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [STRUN, *map(str, arguments)],
         cwd=folder,
         env=environment,
