@@ -83,7 +83,8 @@ def write_raw(
                 del science.header[key]
             else:
                 science.header[key] = value
-        hdus += [science, _null("ERR", number, image.shape), _null("DQ", number, image.shape)]
+        for hdu in (science, _null("ERR", number, image.shape), _null("DQ", number, image.shape)):
+            hdus.append(hdu)
     for key in [key for key, value in dict(primary).items() if value is None]:
         del hdus[0].header[key]
     hdus.writeto(path)
