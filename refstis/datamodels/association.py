@@ -100,12 +100,14 @@ class Association:
         content = None
         try:
             content = json.loads(text)
-        except ValueError:
+        except ValueError as error:
             if "\x00" not in text:
                 try:
                     content = yaml.safe_load(text)
                 except yaml.YAMLError:
                     content = None
+            if content is None and text.lstrip().startswith("{"):
+                raise InputError(f"{path}: not valid JSON ({error}). Mend the association.") from None
         if isinstance(content, dict):
             return cls._of_products(path, content)
         lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
