@@ -8,26 +8,114 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import asdf
 from stpipe import Pipeline
 from stpipe._config import export_config
+from stpipe._log import LogConfig
 
 from refstis.datamodels.association import Association, ExposureLibrary
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.exposure import Exposure
 from refstis.stages.base import RefstisStep
 
-__all__ = ["RefstisPipeline", "file_checksum"]
+__all__ = ["RefstisPipeline", "file_checksum", "making_products", "product_log", "write_record"]
 
 logger = logging.getLogger(__name__)
 
 # What made a product: its sidecar tells their versions.
 MAKERS = ("refstis", "stpipe", "numpy", "scipy", "numba", "astropy")
+
+_lines: ContextVar[list[str] | None] = ContextVar("product_log", default=None)
+
+
+class _ProductLog(logging.Handler):
+    """Gives each message to the product in whose context it was logged."""
+
+    def emit(self, record):
+        lines = _lines.get()
+        if lines is not None:
+            lines.append(self.format(record))
+
+
+class _Making:
+    """How many products are in the making in this process, and what is set up meanwhile."""
+
+    lock = threading.Lock()
+    products = 0
+    handler = _ProductLog()
+    config: LogConfig | None = None
+
+
+_Making.handler.setFormatter(RefstisStep._log_records_formatter)  # noqa: SLF001 - our own class
+
+
+@contextmanager
+def making_products() -> Iterator[None]:
+    """Set up what the making of products shares in a process, until the last of them is made.
+
+    Logging is the whole process's, and so is Python's collection of garbage, which stpipe asks for before every step.
+    Messages go to the log of the product that they are about, also where several are made at a time in threads of
+    their own, and what the imports left is set aside from the collection, so that it costs nothing.
+
+    Yields
+    ------
+    None
+        While products are made.
+    """
+    names = RefstisStep.get_stpipe_loggers()
+    with _Making.lock:
+        _Making.products += 1
+        if _Making.products == 1:
+            for name in names:
+                logging.getLogger(name).addHandler(_Making.handler)
+            if LogConfig.applied is None:
+                # else every step would set up logging anew, and take it away from products beside it
+                _Making.config = LogConfig([], level=logging.NOTSET)
+                _Making.config.apply([name for name in names if name != "py.warnings"])
+    gc.freeze()
+    try:
+        yield
+    finally:
+        with _Making.lock:
+            _Making.products -= 1
+            if not _Making.products:
+                gc.unfreeze()
+                for name in names:
+                    logging.getLogger(name).removeHandler(_Making.handler)
+                if _Making.config is not None:
+                    _Making.config.undo([name for name in names if name != "py.warnings"])
+                    _Making.config = None
+
+
+@contextmanager
+def product_log(lines: list[str] | None = None) -> Iterator[list[str]]:
+    """Collect what is logged in this context, and in no other thread's.
+
+    Parameters
+    ----------
+    lines : list of str, optional
+        Lines to go on from.
+
+    Yields
+    ------
+    list of str
+        Lines of the log; those of an enclosing context where there is one.
+    """
+    outer = _lines.get()
+    collected = outer if outer is not None else [] if lines is None else lines
+    token = _lines.set(collected)
+    try:
+        yield collected
+    finally:
+        _lines.reset(token)
 
 
 class RefstisPipeline(Pipeline, RefstisStep):
@@ -53,12 +141,13 @@ class RefstisPipeline(Pipeline, RefstisStep):
         Exposure
             The product.
         """
-        # stpipe collects garbage before every step; what the imports left is set aside, so that this costs nothing
-        gc.freeze()
-        try:
+        with making_products(), product_log() as self._log_lines:
             return super().run(*args)
-        finally:
-            gc.unfreeze()
+
+    @property
+    def log_records(self) -> list[str]:
+        """Lines of the log of the most recent run, and of no other pipeline's."""
+        return getattr(self, "_log_lines", [])
 
     def library(self, inputs) -> ExposureLibrary:
         """Open the inputs and hand the association's reference files to the stages.
@@ -121,34 +210,8 @@ class RefstisPipeline(Pipeline, RefstisStep):
         """
         target = Path(self.make_output_path())
         logger.info("Writing %s.", target)
-        model.save(target, before_rename=lambda: self._write_record(target, model), inputs=self._inputs)
+        model.save(target, before_rename=lambda: write_record(self, target, model), inputs=self._inputs)
         return str(target)
-
-    def _write_record(self, target: Path, product: Exposure) -> None:
-        """Beside the product: the log of the run, and the parameters with inputs, references and versions."""
-        tree = export_config(self)._to_tree()  # noqa: SLF001 - stpipe has no public form of it that takes more keys
-        tree["record"] = {
-            "product": target.name,
-            "inputs": [
-                {"name": record.name, "imsets": record.imsets, "sha256": file_checksum(record.path)}
-                for record in product.inputs
-            ],
-            "references": [
-                {
-                    "kind": reference.kind,
-                    "name": reference.name,
-                    "found": reference.how,
-                    "warning": reference.warning,
-                    "sha256": file_checksum(reference.path),
-                }
-                for reference in self.references_used
-            ],
-            "versions": {**{name: version(name) for name in MAKERS}, "python": platform.python_version()},
-        }
-        with atomic_write(target.with_suffix(".asdf")) as stream:
-            asdf.AsdfFile(tree).write_to(stream)
-        with atomic_write(target.with_suffix(".log"), "w") as stream:
-            stream.write("\n".join([*self.log_records, ""]))
 
     def run_each(self, names: Iterable[str], exposure: Exposure) -> Exposure:
         """Run stages one after the other.
@@ -168,6 +231,48 @@ class RefstisPipeline(Pipeline, RefstisStep):
         for name in names:
             exposure = getattr(self, name).run(exposure)
         return exposure
+
+
+def write_record(
+    step: RefstisStep, target: Path, product: Exposure, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write what lies beside a product: its log, and the parameters with inputs, references and versions.
+
+    Parameters
+    ----------
+    step : RefstisStep
+        The pipeline or stage that made it.
+    target : pathlib.Path
+        Name of the product; ``.log`` and ``.asdf`` take the place of its ending.
+    product : Exposure
+        The product.
+    more : mapping, optional
+        What else the record shall hold.
+    """
+    tree = export_config(step)._to_tree()  # noqa: SLF001 - stpipe has no public form that takes more keys
+    tree["record"] = {
+        "product": target.name,
+        "inputs": [
+            {"name": record.name, "imsets": record.imsets, "sha256": file_checksum(record.path)}
+            for record in product.inputs
+        ],
+        "references": [
+            {
+                "kind": reference.kind,
+                "name": reference.name,
+                "found": reference.how,
+                "warning": reference.warning,
+                "sha256": file_checksum(reference.path),
+            }
+            for reference in step.references_used
+        ],
+        "versions": {**{name: version(name) for name in MAKERS}, "python": platform.python_version()},
+        **(more or {}),
+    }
+    with atomic_write(target.with_suffix(".asdf")) as stream:
+        asdf.AsdfFile(tree).write_to(stream)
+    with atomic_write(target.with_suffix(".log"), "w") as stream:
+        stream.write("\n".join([*(_lines.get() or step.log_records), ""]))
 
 
 def file_checksum(path: Path | None) -> str:
