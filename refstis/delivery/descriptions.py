@@ -46,7 +46,10 @@ def set_descrip(folder: str | os.PathLike) -> list[Path]:
         text = _descrip(product)
         if product.text("DESCRIP") == text:
             continue
-        with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus, atomic_write(path) as stream:
+        with (
+            fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus,
+            atomic_write(path) as stream,
+        ):
             hdus[0].header["DESCRIP"] = text
             hdus.writeto(stream, output_verify="silentfix")
         changed.append(path)
@@ -60,7 +63,9 @@ def _descrip(product: Product) -> str:
     gain = product.gain
     if kind is None or product.useafter is None or not amp or gain is None:
         fault = product.fault or "FILETYPE, USEAFTER, CCDAMP or CCDGAIN is missing or wrong"
-        raise InputError(f"{product.path}: {fault}; DESCRIP cannot be told from its header. Repair it or take it away.")
+        raise InputError(
+            f"{product.path}: {fault}; DESCRIP cannot be told from its header. Repair it or take it away."
+        )
     text = description(kind, gain, amp, Time(product.useafter, scale="utc").mjd)
     if "provisional" in product.text("DESCRIP").lower():
         return f"{text.rstrip('-')}, provisional".ljust(len(text), "-")

@@ -21,7 +21,6 @@ __all__ = [
     "darks_figure",
     "histogram_figure",
     "hot_pixels_figure",
-    "levels_figure",
     "new_figure",
     "profiles_figure",
     "stretch",
@@ -95,7 +94,7 @@ def unit_of(product: Product) -> str:
     return "e-/s" if product.kind == "dark" else "DN"
 
 
-def stretch(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+def stretch(image: np.ndarray, low: float = 4.0, high: float = 8.0) -> tuple[float, float]:
     """Limits of a picture that outliers do not decide.
 
     Parameters
@@ -103,7 +102,7 @@ def stretch(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> tuple[fl
     image : numpy.ndarray
         Values.
     low, high : float
-        Percentiles.
+        How far to go below and above the median, in robust standard deviations.
 
     Returns
     -------
@@ -113,8 +112,30 @@ def stretch(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> tuple[fl
     values = image[np.isfinite(image)]
     if not values.size:
         return 0.0, 1.0
-    bottom, top = (float(value) for value in np.percentile(values, [low, high]))
-    return (bottom, top) if top > bottom else (bottom - 1.0, bottom + 1.0)
+    middle = float(np.median(values))
+    scatter = 1.4826 * float(np.median(np.abs(values - middle))) or 1.0
+    return middle - low * scatter, middle + high * scatter
+
+
+def logarithmic(axis: Axes, which: str, steps: Sequence[int] = (1,)) -> None:
+    """Make an axis logarithmic with plain numbers.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        The plot.
+    which : str
+        ``x`` or ``y``.
+    steps : sequence of int
+        Which numbers of a decade to write.
+    """
+    from matplotlib.ticker import LogLocator
+
+    getattr(axis, f"set_{which}scale")("log")
+    one = getattr(axis, f"{which}axis")
+    one.set_major_locator(LogLocator(subs=steps))
+    one.set_major_formatter(lambda value, _: f"{value:g}")
+    one.set_minor_formatter(lambda *_: "")
 
 
 def _finite(image: np.ndarray) -> np.ndarray:
@@ -166,14 +187,18 @@ def profiles_figure(products: Sequence[Product], earlier: Sequence[Product], tit
         for place, (product, before) in enumerate(everything):
             colour = EARLIER if before else COLOURS[(place - len(earlier)) % 7]
             marker = "o" if before else MARKERS[(place - len(earlier)) % 8]
-            axis.plot(place, float(measure(_finite(product.sci))), marker=marker, color=colour, linestyle="none")
+            axis.plot(
+                place, float(measure(_finite(product.sci))), marker=marker, color=colour, linestyle="none"
+            )
         axis.set_xticks(range(len(everything)), [label_of(product) for product, _ in everything])
         axis.set_ylabel(f"{words} ({unit_of(products[0])})")
     axes[3, 0].set_xlabel("file (grey: period before)")
     return figure
 
 
-def averages_figure(product: Product, earlier: Product | None = None, width: float = 9.0, height: float = 5.2) -> Figure:
+def averages_figure(
+    product: Product, earlier: Product | None = None, width: float = 9.0, height: float = 5.2
+) -> Figure:
     """Row- and column-averaged image; scales follow gain and binning, because they follow the data.
 
     Parameters
@@ -206,7 +231,9 @@ def averages_figure(product: Product, earlier: Product | None = None, width: flo
     return figure
 
 
-def histogram_figure(product: Product, earlier: Product | None = None, width: float = 4.5, height: float = 3.0) -> Figure:
+def histogram_figure(
+    product: Product, earlier: Product | None = None, width: float = 4.5, height: float = 3.0
+) -> Figure:
     """Histogram of the values, logarithmic in number, and in rate for darks.
 
     Parameters
@@ -228,14 +255,19 @@ def histogram_figure(product: Product, earlier: Product | None = None, width: fl
     values = _finite(product.sci).ravel()
     if product.kind == "dark":
         bins = np.logspace(-3, 2.5, 90)
-        axis.set_xscale("log")
+        logarithmic(axis, "x")
     else:
-        low, high = stretch(values, 0.02, 99.98)
+        low, high = stretch(values, 12.0, 40.0)
         bins = np.linspace(low, high, 90)
     if earlier is not None:
-        axis.stairs(np.histogram(_finite(earlier.sci), bins)[0], bins, color=EARLIER, label=f"before: {label_of(earlier)}")
+        axis.stairs(
+            np.histogram(_finite(earlier.sci), bins)[0],
+            bins,
+            color=EARLIER,
+            label=f"before: {label_of(earlier)}",
+        )
     axis.stairs(np.histogram(values, bins)[0], bins, color=COLOURS[0], label=label_of(product))
-    axis.set_yscale("log")
+    logarithmic(axis, "y")
     axis.set_ylim(bottom=0.5)
     axis.set_xlabel(f"value ({unit_of(product)})")
     axis.set_ylabel("pixels")
@@ -251,36 +283,9 @@ def _date_axis(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=True))
 
 
-def levels_figure(series: dict[str, list[tuple[datetime, float, float]]], unit: str, what: str) -> Figure:
-    """Level of several kinds of files against time, with their scatter as bars.
-
-    Parameters
-    ----------
-    series : dict
-        By legend: date, level and scatter of each file.
-    unit, what : str
-        For the axis.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One plot.
-    """
-    figure, axes = new_figure(7.2, 3.0)
-    axis = axes[0, 0]
-    for number, (name, points) in enumerate(series.items()):
-        dates, levels, scatter = zip(*points, strict=True)
-        axis.errorbar(
-            dates, levels, scatter, marker=MARKERS[number % 8], color=COLOURS[number % 7], linestyle="none",
-            elinewidth=0.8, capsize=2, label=name,
-        )  # fmt: skip
-    axis.set_ylabel(f"{what} ({unit})")
-    axis.legend(loc="best", fontsize="small")
-    _date_axis(axis)
-    return figure
-
-
-def hot_pixels_figure(points: Sequence[tuple[datetime, dict[str, float], bool]], anneals: Sequence[datetime] = ()) -> Figure:
+def hot_pixels_figure(
+    points: Sequence[tuple[datetime, dict[str, float], bool]], anneals: Sequence[datetime] = ()
+) -> Figure:
     """Number of hot pixels against time.
 
     Parameters
@@ -306,8 +311,10 @@ def hot_pixels_figure(points: Sequence[tuple[datetime, dict[str, float], bool]],
                 linewidth=0.9, label=f"above {rate} e-/s",
             )  # fmt: skip
     for number, anneal in enumerate(anneals):
-        axis.axvline(anneal, color=EARLIER, linewidth=1.2, linestyle=DASHES[1], label="anneal" if number == 0 else None)
-    axis.set_yscale("log")
+        axis.axvline(
+            anneal, color=EARLIER, linewidth=1.2, linestyle=DASHES[1], label="anneal" if number == 0 else None
+        )
+    logarithmic(axis, "y", (1, 2, 5))
     axis.set_ylabel("hot pixels (whole chip)")
     axis.legend(loc="best", fontsize="small", ncols=2)
     _date_axis(axis)
@@ -341,18 +348,26 @@ def darks_figure(darks: Sequence[dict[str, Any]], weeks: Sequence[Product] = ())
     left.legend(loc="best", fontsize="small")
     _date_axis(left)
     warm = [dark for dark in darks if dark["temperature"] is not None]
-    right.plot([d["temperature"] for d in warm], [d["rate"] for d in warm], "o", markersize=3, color=COLOURS[0])
+    right.plot(
+        [d["temperature"] for d in warm], [d["rate"] for d in warm], "o", markersize=3, color=COLOURS[0]
+    )
     if warm:
         rate = float(np.median([dark["scaled"] for dark in warm]))
         line = np.linspace(min(d["temperature"] for d in warm), max(d["temperature"] for d in warm), 20)
-        right.plot(line, rate * (1.0 + 0.07 * (line - 18.0)), color=EARLIER, linestyle=DASHES[1], label="7 % per deg C")
+        right.plot(
+            line,
+            rate * (1.0 + 0.07 * (line - 18.0)),
+            color=EARLIER,
+            linestyle=DASHES[1],
+            label="7 % per deg C",
+        )
         right.legend(loc="best", fontsize="small")
     right.set_xlabel("housing temperature (deg C)")
     return figure
 
 
 def trend_figure(series: dict[str, list[tuple[datetime, float]]], label: str, log: bool = False) -> Figure:
-    """Figures against time, over months.
+    """Figures of some files against time.
 
     Parameters
     ----------
@@ -377,7 +392,7 @@ def trend_figure(series: dict[str, list[tuple[datetime, float]]], label: str, lo
         )  # fmt: skip
     axis.set_ylabel(label)
     if log:
-        axis.set_yscale("log")
+        logarithmic(axis, "y", (1, 2, 5))
     axis.legend(loc="best", fontsize="small", ncols=2)
     _date_axis(axis)
     return figure

@@ -23,7 +23,11 @@ __all__ = ["plot_obset"]
 GROUPS = (
     ("biases.pdf", "Superbiases", lambda product: product.kind == "bias" and "_biwk" not in product.name),
     ("darks.pdf", "Superdarks", lambda product: product.kind == "dark"),
-    ("biweeks.pdf", "Superbiases of two weeks", lambda product: product.kind == "bias" and "_biwk" in product.name),
+    (
+        "biweeks.pdf",
+        "Superbiases of two weeks",
+        lambda product: product.kind == "bias" and "_biwk" in product.name,
+    ),
 )
 
 
@@ -55,10 +59,16 @@ def plot_obset(folder: str | os.PathLike, previous: str | os.PathLike | None = N
     """
     folder = Path(folder)
     products = [product for product in open_products(find_products(folder)) if not product.fault]
-    before = [product for product in open_products(find_products(previous)) if not product.fault] if previous else []
+    before = (
+        [product for product in open_products(find_products(previous)) if not product.fault]
+        if previous
+        else []
+    )
     written = []
     for name, title, belongs in GROUPS:
-        pages = _pages([one for one in products if belongs(one)], [one for one in before if belongs(one)], title)
+        pages = _pages(
+            [one for one in products if belongs(one)], [one for one in before if belongs(one)], title
+        )
         written.append(_write(folder / name, pages, title))
     return written
 
@@ -96,7 +106,12 @@ def product_page(product: Product, earlier: Product | None) -> Figure:
     _image(figure, axes[0, 0], sci, (low, high), "cividis", f"image ({unit})")
     if earlier is not None and np.shape(earlier.sci) == sci.shape:
         _image(
-            figure, axes[0, 1], deviations(product, earlier), (-5.0, 5.0), "PuOr", f"minus {earlier.name} (sigma)"
+            figure,
+            axes[0, 1],
+            deviations(product, earlier),
+            (-5.0, 5.0),
+            "PuOr",
+            f"minus {earlier.name} (sigma)",
         )
     else:
         axes[0, 1].set_axis_off()
@@ -112,11 +127,15 @@ def product_page(product: Product, earlier: Product | None) -> Figure:
         axis.set_ylim(low - margin, high + margin)
         axis.set_xlabel(words)
         axis.set_ylabel(f"median of the {words} ({unit})")
-    bins = np.logspace(-3, 2.5, 90) if product.kind == "dark" else np.linspace(*figures.stretch(sci, 0.02, 99.98), 90)
+    bins = (
+        np.logspace(-3, 2.5, 90)
+        if product.kind == "dark"
+        else np.linspace(*figures.stretch(sci, 12.0, 40.0), 90)
+    )
     axes[2, 0].stairs(np.histogram(sci, bins)[0], bins, color=figures.COLOURS[0])
-    axes[2, 0].set_yscale("log")
+    figures.logarithmic(axes[2, 0], "y")
     if product.kind == "dark":
-        axes[2, 0].set_xscale("log")
+        figures.logarithmic(axes[2, 0], "x")
     axes[2, 0].set_xlabel(f"value ({unit})")
     axes[2, 0].set_ylabel("pixels")
     axes[2, 1].set_axis_off()
@@ -126,7 +145,9 @@ def product_page(product: Product, earlier: Product | None) -> Figure:
 
 def _image(figure, axis, image, limits, colours, title) -> None:
     axis.grid(False)
-    shown = axis.imshow(image, origin="lower", vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest")
+    shown = axis.imshow(
+        image, origin="lower", vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest"
+    )
     axis.set_title(title, fontsize="small", wrap=True)
     figure.colorbar(shown, ax=axis, fraction=0.046)
 

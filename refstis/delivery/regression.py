@@ -159,7 +159,9 @@ def regress(
             words = str(suite)
             raws = sorted(Path(suite).rglob("*_raw.fits")) if Path(suite).is_dir() else []
             if not raws:
-                raise InputError(f"{suite}: no raw exposures (*_raw.fits) in it or below. Check the test suite's folder.")
+                raise InputError(
+                    f"{suite}: no raw exposures (*_raw.fits) in it or below. Check the test suite's folder."
+                )
         reductions = []
         for dark in darks:
             for raw in raws:
@@ -199,7 +201,9 @@ def _reduce_native(raw: Path, bias: Product, dark: Product, tables: dict[str, st
     for step, stage in zip(STEPS, (DqiCorrStep, BlevCorrStep, BiasCorrStep, DarkCorrStep), strict=True):
         wanted = {f"override_{kind}" for kind in stage.reference_file_types}
         try:
-            exposure = stage(**{k: v for k, v in {**overrides, **files}.items() if k in wanted}).process(exposure)
+            exposure = stage(**{k: v for k, v in {**overrides, **files}.items() if k in wanted}).process(
+                exposure
+            )
         except (RefstisError, ValueError, ArithmeticError, LookupError, TypeError) as error:
             result.step, result.error = step, str(error)
             return result
@@ -220,7 +224,9 @@ def _judge(
     errors: Sequence[np.ndarray],
 ) -> None:
     """Figures of a calibrated exposure, and what they must fulfil."""
-    bad = sum(int(np.count_nonzero(~(np.isfinite(a) & np.isfinite(e)))) for a, e in zip(after, errors, strict=True))
+    bad = sum(
+        int(np.count_nonzero(~(np.isfinite(a) & np.isfinite(e)))) for a, e in zip(after, errors, strict=True)
+    )
     if bad:
         result.step, result.error = "darkcorr", f"{bad} pixels of the result are not finite numbers"
         return
@@ -228,7 +234,9 @@ def _judge(
     fits = after[0].shape == np.shape(dark.sci)
     hot = np.asarray(dark.sci) > HOT if fits else np.zeros(after[0].shape, dtype=bool)
     steady = hot & (np.asarray(dark.sci) < 8.0) if fits else hot
-    pulls = np.concatenate([(a / np.where(e > 0, e, np.inf))[steady] for a, e in zip(after, errors, strict=True)])
+    pulls = np.concatenate(
+        [(a / np.where(e > 0, e, np.inf))[steady] for a, e in zip(after, errors, strict=True)]
+    )
     rest = np.concatenate([a[~hot] for a in after])
     result.figures = {
         "before": float(np.median(np.concatenate([b[~hot] for b in before]))),
@@ -277,17 +285,31 @@ def _reduce_calstis(raw: Path, bias: Product, dark: Product, tables: dict[str, s
                 for kind, path in tables.items():
                     hdus[0].header[kind.upper()] = path
                 if len(tables):  # the simulated exposures have no flat field, wavelengths or fluxes
-                    for key in ("FLATCORR", "WAVECORR", "X1DCORR", "X2DCORR", "PHOTCORR", "CRCORR", "RPTCORR"):
+                    for key in (
+                        "FLATCORR",
+                        "WAVECORR",
+                        "X1DCORR",
+                        "X2DCORR",
+                        "PHOTCORR",
+                        "CRCORR",
+                        "RPTCORR",
+                    ):
                         if key in hdus[0].header:
                             hdus[0].header[key] = "OMIT"
     log = folder / "calstis.log"
-    status = calstis(copies[0], wavecal=copies[1] if len(copies) > 1 else "", outroot=f"{folder}/", trailer=str(log))
+    status = calstis(
+        copies[0], wavecal=copies[1] if len(copies) > 1 else "", outroot=f"{folder}/", trailer=str(log)
+    )
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    made = sorted(path for path in folder.glob("*.fits") if path.name not in {*names.values(), raw.name, wavecal.name})
+    made = sorted(
+        path for path in folder.glob("*.fits") if path.name not in {*names.values(), raw.name, wavecal.name}
+    )
     result.products = [path.name for path in made]
     images = [path for path in made if path.name.endswith(("_flt.fits", "_crj.fits"))]
     if status or not images:
-        step = next((line.split()[0] for line in reversed(lines) if line[:8].isupper() and "CORR" in line), "calstis")
+        step = next(
+            (line.split()[0] for line in reversed(lines) if line[:8].isupper() and "CORR" in line), "calstis"
+        )
         result.step = step.lower()
         result.error = f"{PROGRAM} failed (status {status}): {' | '.join(lines[-3:]) or 'no output'}"
         return result
@@ -295,7 +317,9 @@ def _reduce_calstis(raw: Path, bias: Product, dark: Product, tables: dict[str, s
     return result
 
 
-def _judge_calstis(result: Reduction, raw: Path, images: Sequence[Path], dark: Product, tables: dict[str, str]) -> None:
+def _judge_calstis(
+    result: Reduction, raw: Path, images: Sequence[Path], dark: Product, tables: dict[str, str]
+) -> None:
     from refstis.datamodels.exposure import Exposure
     from refstis.stages import BlevCorrStep, DqiCorrStep
 
@@ -334,7 +358,11 @@ def _simulated_suite(
     for bias in biases:
         binning = (bias.number("BINAXIS1") or 1, bias.number("BINAXIS2") or 1)
         small = size == "small"
-        if (small and binning != (4, 4)) or bias.text("CCDAMP") not in tuple("ABCD") or bias.gain not in (1, 4):
+        if (
+            (small and binning != (4, 4))
+            or bias.text("CCDAMP") not in tuple("ABCD")
+            or bias.gain not in (1, 4)
+        ):
             continue
         readout = Readout(bias.text("CCDAMP"), bias.gain, (1, 1) if small else binning, size)
         patterns.setdefault(readout, np.asarray(bias.sci, dtype=np.float32))
@@ -343,7 +371,10 @@ def _simulated_suite(
     raws = []
     begin = detector.begin + 0.5
     for number, readout in enumerate(patterns):
-        for kind, target, exptime, imsets in (("dark", "DARK", 1100.0, 1), ("science", "BLANK-SKY", 600.0, 2)):
+        for kind, target, exptime, imsets in (
+            ("dark", "DARK", 1100.0, 1),
+            ("science", "BLANK-SKY", 600.0, 2),
+        ):
             names = tuple(f"otst{number:02d}{kind[0]}{i}q" for i in range(imsets))
             exposure = Exposure(
                 rootname=names[0],
