@@ -32,6 +32,7 @@ import numpy as np
 from numba import njit
 
 from refstis.calibration.geometry import sequential_sum
+from refstis.calibration.medians import stack_median
 
 __all__ = ["COSMIC_RAY", "Combination", "RejectionParameters", "StackImage", "reject_cosmic_rays", "sky_mode"]
 
@@ -41,14 +42,9 @@ NOT_COSMIC_RAY = ~COSMIC_RAY
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
 TILE_BYTES = 16 * 2**20
-# Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
-BLOCK = 64
 # Rows that the sky is taken of at a time, and histograms side by side.
 SKY_ROWS = 64
 SKY_LANES = 8
-# Halvings of the median's bracket, at most (NaN and equal values keep it wide), and values to leave in it.
-MOST_HALVINGS = 40
-FEW = 2
 
 
 class Image(Protocol):
@@ -283,108 +279,6 @@ def _mode(counts, low):
 
 
 @njit(nogil=True, cache=True)
-def _middle_of_keys(low, high, middle):
-    """Float in the middle between two others, counted in floats."""
-    lows, highs, middles = low.view(np.uint32), high.view(np.uint32), middle.view(np.uint32)
-    sign = np.uint32(0x80000000)
-    for x in range(lows.size):
-        # the order of these keys, as integers, is the order of the floats
-        a = lows[x] ^ (~np.uint32(0) if lows[x] & sign else sign)
-        b = highs[x] ^ (~np.uint32(0) if highs[x] & sign else sign)
-        key = a + ((b - a) >> np.uint32(1))
-        middles[x] = key ^ (sign if key & sign else ~np.uint32(0))
-
-
-@njit(nogil=True, cache=True)
-def _count_up_to(values, limit, counts):
-    """Number of images whose value does not exceed the limit, for each pixel of a block."""
-    counts[:] = 0
-    for n in range(values.shape[0]):
-        for x in range(BLOCK):
-            counts[x] += np.int32(values[n, x] <= limit[x])
-
-
-@njit(nogil=True, cache=True)
-def _next_above(values, limit, out):
-    """Least value above the limit, infinity where there is none, for each pixel of a block."""
-    infinity = np.float32(np.inf)
-    out[:] = infinity
-    for n in range(values.shape[0]):
-        for x in range(BLOCK):
-            value = values[n, x]
-            out[x] = min(out[x], value if value > limit[x] else infinity)
-
-
-@njit(nogil=True, cache=True)
-def _medians(stack, out):
-    """Median of each pixel over the images of a stack.
-
-    A bracket around the lower median is halved, by counting how many values do not exceed its middle, until few values
-    are left in it; these are then taken one after the other. All loops run over neighbouring pixels, so that
-    they become
-    vector instructions, which a selection pixel by pixel could not. Middles are taken by value and by place among the
-    floats in turn: the first is quick where values cross 0, the second where one of them is far out.
-    """
-    images, rows, columns = stack.shape
-    rank = np.int32((images - 1) // 2 + 1)
-    values = np.zeros((images, BLOCK), dtype=np.float32)
-    low, high = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
-    middle, found = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
-    below, upto, counts = (
-        np.empty(BLOCK, dtype=np.int32),
-        np.empty(BLOCK, dtype=np.int32),
-        np.empty(BLOCK, dtype=np.int32),
-    )
-    infinity, half = np.float32(np.inf), np.float32(0.5)
-    for y in range(rows):
-        for begin in range(0, columns, BLOCK):
-            width = min(BLOCK, columns - begin)
-            low[:] = infinity
-            high[:] = -infinity
-            for n in range(images):
-                values[n, :width] = stack[n, y, begin : begin + width]
-                for x in range(BLOCK):
-                    low[x] = min(low[x], values[n, x])
-                    high[x] = max(high[x], values[n, x])
-            below[:] = 0
-            upto[:] = images
-            for step in range(MOST_HALVINGS):
-                if (upto - below).max() <= FEW:
-                    break
-                if step % 2:
-                    _middle_of_keys(low, high, middle)
-                else:
-                    for x in range(BLOCK):
-                        middle[x] = low[x] * half + high[x] * half
-                _count_up_to(values, middle, counts)
-                for x in range(BLOCK):
-                    enough = counts[x] >= rank
-                    high[x] = middle[x] if enough else high[x]
-                    upto[x] = counts[x] if enough else upto[x]
-                    low[x] = low[x] if enough else middle[x]
-                    below[x] = below[x] if enough else counts[x]
-            # the values of the bracket in their order; upto becomes the number of values up to the one found
-            for x in range(BLOCK):
-                found[x] = low[x] if below[x] else -infinity
-            upto[:] = 0
-            while upto.min() < rank:
-                _next_above(values, found, middle)
-                _count_up_to(values, middle, counts)
-                for x in range(BLOCK):
-                    waiting = upto[x] < rank
-                    found[x] = middle[x] if waiting else found[x]
-                    # beyond the last value there is nothing to wait for
-                    upto[x] = (counts[x] if middle[x] < infinity else images) if waiting else upto[x]
-            if images % 2 == 0:
-                _next_above(values, found, middle)
-                for x in range(BLOCK):
-                    upper = found[x] if upto[x] > rank else middle[x]
-                    found[x] = (found[x] + upper) / np.float32(2)
-            for x in range(width):
-                out[y, begin + x] = found[x]
-
-
-@njit(nogil=True, cache=True)
 def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
     zero = np.float32(0)
     for y in range(sci.shape[0]):
@@ -544,7 +438,7 @@ class _Stack:
         if from_minimum:
             self._minimum(stack, rows, guess, variance)
         else:
-            _medians(stack, guess)
+            stack_median(stack, guess)
 
         excluded = [self._excluded(image, rows) for image in images]
         mask = np.empty(stack.shape, dtype=np.uint8)
