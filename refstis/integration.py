@@ -22,6 +22,7 @@ def get_steps():
         ("refstis.stages.BiasCorrStep", "biascorr", False),
         ("refstis.stages.BlevCorrStep", "blevcorr", False),
         ("refstis.stages.CrCorrStep", "crcorr", False),
+        ("refstis.stages.DailyStep", "daily", False),
         ("refstis.stages.DarkCorrStep", "darkcorr", False),
         ("refstis.stages.DqiCorrStep", "dqicorr", False),
         ("refstis.stages.FlagHotBiasStep", "flag_hot_bias", False),

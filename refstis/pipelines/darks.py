@@ -10,6 +10,7 @@ from refstis.stages import (
     BiasCorrStep,
     BlevCorrStep,
     CrCorrStep,
+    DailyStep,
     DqiCorrStep,
     FlagHotDarkStep,
     NormalizeStep,
@@ -28,8 +29,23 @@ class _DarkPipeline(RefstisPipeline):
 
     exposure_role = "dark"
 
-    def rate(self, library):
+    def rate(self, darks):
         """Combine darks.
+
+        Parameters
+        ----------
+        darks : sequence of Exposure
+            The darks, without bias and at the reference temperature.
+
+        Returns
+        -------
+        Exposure
+            Their rate (e-/s).
+        """
+        return self.normalize.run(self.crcorr.run(darks))
+
+    def calibrated(self, library):
+        """Calibrate darks one by one.
 
         Parameters
         ----------
@@ -38,10 +54,10 @@ class _DarkPipeline(RefstisPipeline):
 
         Returns
         -------
-        Exposure
-            Their rate (e-/s).
+        list of Exposure
+            Without bias and at the reference temperature (DN).
         """
-        return self.normalize.run(self.crcorr.run([self._calibrated(dark) for dark in library]))
+        return [self._calibrated(dark) for dark in library]
 
     def _calibrated(self, dark):
         if dark.done("BLEVCORR") or dark.done("BIASCORR"):
@@ -80,11 +96,13 @@ class BaseDarkPipeline(_DarkPipeline):
             The superdark (e-/s).
         """
         self.reference_header.product = "basedark"
-        return self.run_each(("flag_hot_dark", "reference_header"), self.rate(self.library(inputs)))
+        return self.run_each(
+            ("flag_hot_dark", "reference_header"), self.rate(self.calibrated(self.library(inputs)))
+        )
 
 
 class WeekDarkPipeline(_DarkPipeline):
-    """Superdark of a week: the week's hot pixels on the month's baseline."""
+    """Superdark of a week: the week's hot pixels on the month's baseline, or those of one moment (``daily``)."""
 
     class_alias = "weekdark"
     product_suffix = "weekdark_drk"
@@ -96,6 +114,7 @@ class WeekDarkPipeline(_DarkPipeline):
         "crcorr": CrCorrStep,
         "normalize": NormalizeStep,
         "superdark": SuperdarkStep,
+        "daily": DailyStep,
         "reference_header": ReferenceHeaderStep,
     }
 
@@ -115,4 +134,8 @@ class WeekDarkPipeline(_DarkPipeline):
         self.reference_header.product = "weekdark"
         library = self.library(inputs)
         self.superdark.get_reference(library.exposures[0], "basedark")
-        return self.run_each(("superdark", "reference_header"), self.rate(library))
+        darks = self.calibrated(library)
+        product = self.superdark.run(self.rate(darks))
+        if self.daily.moment is not None:
+            product = self.daily.run(product, darks)
+        return self.reference_header.run(product)

@@ -5,6 +5,7 @@ from refstis.stages.average import AverageStep
 from refstis.stages.biascorr import BiasCorrStep
 from refstis.stages.blevcorr import BlevCorrStep
 from refstis.stages.crcorr import CrCorrStep
+from refstis.stages.daily import DailyStep
 from refstis.stages.darkcorr import DarkCorrStep
 from refstis.stages.dqicorr import DqiCorrStep
 from refstis.stages.flag_hot_bias import FlagHotBiasStep
@@ -24,6 +25,7 @@ __all__ = [
     "BiasCorrStep",
     "BlevCorrStep",
     "CrCorrStep",
+    "DailyStep",
     "DarkCorrStep",
     "DqiCorrStep",
     "FlagHotBiasStep",
