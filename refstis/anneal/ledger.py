@@ -215,6 +215,21 @@ class Ledger:
                     progress(min(start + _BATCH, len(unread)), len(unread))
         return [known[path] for path in paths if path in known], unreadable
 
+    def signatures(self, paths: Sequence[str]) -> dict[str, Signature]:
+        """How files looked to the file system when what they hold was read.
+
+        Parameters
+        ----------
+        paths : sequence of str
+            Absolute paths.
+
+        Returns
+        -------
+        dict
+            Path to signature, of files that are known.
+        """
+        return {path: signature for path, signature, _, _ in self._files(paths)}
+
     def exposures(self) -> list[Exposure]:
         """All exposures that this ledger remembers.
 

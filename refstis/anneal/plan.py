@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from refstis.anneal.dates import isoformat, parse_date, parse_month
 from refstis.anneal.exposures import (
     Exclusion,
@@ -30,6 +32,7 @@ from refstis.anneal.ledger import Mark, ProductRecord
 from refstis.anneal.periods import Period, divide_month, period_index
 from refstis.anneal.policy import Profile, SuperbiasMode
 from refstis.anneal.table import Anneal, AnnealTable, Month
+from refstis.datamodels import config_path
 from refstis.errors import ConfigurationError
 
 __all__ = ["ALGORITHM_VERSIONS", "Input", "Missing", "MonthPlan", "Node", "Plan", "build_plan"]
@@ -332,7 +335,7 @@ def build_plan(
     *,
     unreadable: Sequence[Exclusion] = (),
     marks: Mapping[str, Mark] | None = None,
-    month: str | None = None,
+    month: str | tuple[str, str] | None = None,
     dates: tuple[float, float] | None = None,
     unavailable: Mapping[str, str] | None = None,
 ) -> Plan:
@@ -352,9 +355,9 @@ def build_plan(
         Files that could not even be opened.
     marks : mapping, optional
         Rootname to somebody's judgement.
-    month : str, optional
+    month : str or tuple of str, optional
         Only months that begin in a calendar month (``2013-05``), the one of this name (``13134_26``), or the one
-        around a date.
+        around a date; of a pair, months that begin from one calendar month to another, both included.
     dates : tuple of float, optional
         Only exposures that began from the first MJD up to, but not including, the second.
     unavailable : mapping, optional
@@ -504,9 +507,11 @@ def _house(homeless: Sequence[_Fault], months) -> None:
                 break
 
 
-def _choose_months(found, month: str | None):
+def _choose_months(found, month: str | tuple[str, str] | None):
     if month is None:
         return found
+    if isinstance(month, tuple):
+        return _months_between(found, *month)
     bounds = parse_month(month)
     if bounds is not None:
         chosen = [entry for entry in found if bounds[0] <= entry[0].begin < bounds[1]]
@@ -528,26 +533,49 @@ def _choose_months(found, month: str | None):
     return chosen
 
 
+def _months_between(found, first: str, last: str):
+    bounds = [parse_month(first), parse_month(last)]
+    for text, one in zip((first, last), bounds, strict=True):
+        if one is None:
+            raise ConfigurationError(f"{text}: is no calendar month; expected such as 2009-05")
+    (begin, _), (_, end) = bounds
+    chosen = [entry for entry in found if begin <= entry[0].begin < end]
+    if not chosen:
+        raise ConfigurationError(f"--from {first} --to {last}: no month with exposures begins in that time")
+    return chosen
+
+
 # ---------------------------------------------------------------------------- one month
 
 
 class _ReferenceTables:
-    """Checksums of the reference tables that headers name, each file read once."""
+    """Checksums of the reference tables that headers name, or that stand for them, each file read once."""
 
     def __init__(self):
-        self._known: dict[str, str] = {}
+        self._known: dict[tuple[str, str], str] = {}
+        self._built_in: dict[str, dict[str, Any]] | None = None
 
     def of(self, exposures: Iterable[Exposure]) -> list[list[str]]:
         named = {(keyword, value) for one in exposures for keyword, value in one.references.items()}
-        return [[keyword, value, self._checksum(value)] for keyword, value in sorted(named)]
+        return [[keyword, value, self._checksum(keyword, value)] for keyword, value in sorted(named)]
 
-    def _checksum(self, value: str) -> str:
-        if value not in self._known:
+    def _checksum(self, keyword: str, value: str) -> str:
+        if (keyword, value) not in self._known:
             variable, _, name = value.rpartition("$")
             folder = os.environ.get(variable, "") if variable else "."
-            path = Path(folder) / name
-            self._known[value] = checksum_of(path) if folder and name and path.is_file() else "built-in"
-        return self._known[value]
+            path: Path | None = Path(folder) / name
+            if not (folder and name and path.is_file()):
+                path = self._shipped(keyword)
+            self._known[keyword, value] = "none" if path is None else checksum_of(path)
+        return self._known[keyword, value]
+
+    def _shipped(self, keyword: str) -> Path | None:
+        """The table that refstis carries, which takes the place of one that is not at hand."""
+        if self._built_in is None:
+            text = config_path("references.yaml").read_text(encoding="utf-8")
+            self._built_in = yaml.safe_load(text)
+        entry = self._built_in.get(keyword.lower())
+        return config_path(entry["file"]) if entry else None
 
 
 class _MonthBuilder:

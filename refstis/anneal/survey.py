@@ -1,18 +1,20 @@
 """From a folder and a few words to a plan: what ``refstis plan`` and ``refstis run`` share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from refstis.anneal.dates import parse_date
-from refstis.anneal.exposures import Exclusion, find_raws
+from refstis.anneal.exposures import Exclusion, Exposure, find_raws
 from refstis.anneal.ledger import DEFAULT_NAME, Ledger
 from refstis.anneal.plan import Plan, build_plan, compare_with_products
 from refstis.anneal.policy import load_profile
+from refstis.anneal.records import adopt_products
 from refstis.anneal.table import AnnealTable, read_table, shipped_table
 from refstis.errors import ConfigurationError
 
-__all__ = ["anneal_table", "open_ledger", "survey"]
+__all__ = ["Survey", "anneal_table", "open_ledger", "survey"]
 
 
 def open_ledger(ledger: str | None, output: str | os.PathLike) -> Ledger:
@@ -52,6 +54,125 @@ def anneal_table(anneals: str | os.PathLike | None, ledger: Ledger | None = None
         return read_table(anneals)
     additions = ledger.anneals() if ledger is not None else []
     return shipped_table().extended(additions) if additions else shipped_table()
+
+
+class Survey:
+    """What a plan is made from: exposures as they are now, anneals, profile and choices.
+
+    Parameters
+    ----------
+    folder : path-like or None
+        Searched with all folders below it; None for the exposures that the ledger knows.
+    output : path-like
+        Folder for the products. Nothing is written there.
+    ledger : Ledger
+        What it does not know yet of the raws is read and remembered.
+    anneals : path-like, optional
+        An anneal table of one's own.
+    profile : str
+        Name or folder of a profile.
+    month : str or tuple of str, optional
+        Only months that begin in a calendar month (``2013-05``), the one of this name (``13134_26``), or the one
+        around a date; of a pair, months that begin from one calendar month to another, both included.
+    dates : tuple of str, optional
+        Only exposures between two dates.
+
+    Raises
+    ------
+    refstis.errors.ConfigurationError
+        Where an option names nothing.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike | None,
+        output: str | os.PathLike,
+        ledger: Ledger,
+        *,
+        anneals: str | os.PathLike | None = None,
+        profile: str = "heritage",
+        month: str | tuple[str, str] | None = None,
+        dates: tuple[str, str] | None = None,
+    ):
+        self.folder = folder
+        self.output = Path(output)
+        self.ledger = ledger
+        self.profile = load_profile(profile)
+        self.table = anneal_table(anneals, ledger)
+        self.month = month
+        self.dates: tuple[float, float] | None = None
+        if dates is not None:
+            self.dates = (parse_date(dates[0]), parse_date(dates[1]))
+            if self.dates[0] >= self.dates[1]:
+                raise ConfigurationError(
+                    f"--dates {dates[0]} {dates[1]}: the first date must come before the second"
+                )
+        self.exposures: list[Exposure] = []
+        self.unreadable: list[Exclusion] = []
+
+    def look(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Look at the exposures.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with the number of files read and the number to be read.
+
+        Raises
+        ------
+        refstis.errors.ConfigurationError
+            Where there are no exposures.
+        """
+        if self.folder is not None:
+            paths = find_raws(self.folder)
+            if not paths:
+                raise ConfigurationError(
+                    f"{self.folder}: holds no raw exposures (*_raw.fits), in it or below"
+                )
+            self.exposures, self.unreadable = self.ledger.look(paths, progress)
+        else:
+            self.exposures = self.ledger.exposures()
+            if not self.exposures:
+                raise ConfigurationError(
+                    f"{self.ledger.name}: knows no exposures yet; name a folder with raws, or another ledger "
+                    "with --ledger"
+                )
+
+    def plan(
+        self, broken: Mapping[str, str] | None = None, unavailable: Mapping[str, str] | None = None
+    ) -> Plan:
+        """Plan the products.
+
+        Parameters
+        ----------
+        broken : mapping, optional
+            Path of an exposure that turned out to be bad, to the reason.
+        unavailable : mapping, optional
+            Identity of a product that cannot be made, to the reason.
+
+        Returns
+        -------
+        Plan
+            With the status of every product.
+        """
+        exposures = [
+            replace(one, fault=broken[one.path]) if broken and one.path in broken else one
+            for one in self.exposures
+        ]
+        plan = build_plan(
+            exposures,
+            self.table,
+            self.profile,
+            self.output,
+            unreadable=self.unreadable,
+            marks=self.ledger.marks(),
+            month=self.month,
+            dates=self.dates,
+            unavailable=unavailable,
+        )
+        records = self.ledger.products([str(plan.path(node)) for node in plan.nodes.values()])
+        compare_with_products(plan, {**records, **adopt_products(plan, records)})
+        return plan
 
 
 def survey(
@@ -97,36 +218,6 @@ def survey(
     refstis.errors.ConfigurationError
         Where there are no exposures, or an option names nothing.
     """
-    chosen = load_profile(profile)
-    table = anneal_table(anneals, ledger)
-    interval = None
-    if dates is not None:
-        interval = (parse_date(dates[0]), parse_date(dates[1]))
-        if interval[0] >= interval[1]:
-            raise ConfigurationError(
-                f"--dates {dates[0]} {dates[1]}: the first date must come before the second"
-            )
-    unreadable: list[Exclusion] = []
-    if folder is not None:
-        paths = find_raws(folder)
-        if not paths:
-            raise ConfigurationError(f"{folder}: holds no raw exposures (*_raw.fits), in it or below")
-        exposures, unreadable = ledger.look(paths, progress)
-    else:
-        exposures = ledger.exposures()
-        if not exposures:
-            raise ConfigurationError(
-                f"{ledger.name}: knows no exposures yet; name a folder with raws, or another ledger with --ledger"
-            )
-    plan = build_plan(
-        exposures,
-        table,
-        chosen,
-        output,
-        unreadable=unreadable,
-        marks=ledger.marks(),
-        month=month,
-        dates=interval,
-    )
-    compare_with_products(plan, ledger.products([str(plan.path(node)) for node in plan.nodes.values()]))
-    return plan
+    made = Survey(folder, output, ledger, anneals=anneals, profile=profile, month=month, dates=dates)
+    made.look(progress)
+    return made.plan()

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "exposures": ("refstis.commands.exposures:app", "A month"),
     "fetch": ("refstis.commands.fetch:fetch", "A month"),
     "plan": ("refstis.commands.plan:plan", "A month"),
+    "run": ("refstis.commands.run:run", "A month"),
     "pipeline": ("refstis.commands.pipeline:pipeline", "A month"),
     "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),

@@ -5,41 +5,19 @@ from typing import Annotated
 
 import typer
 
+from refstis.commands.options import Anneals, Dates, Folder, LedgerUrl, MonthName, Output, ProfileName
+
 __all__ = ["plan"]
 
 
 def plan(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]", help="Folder with raws, in it or below; without it, what the ledger knows."
-        ),
-    ] = None,
-    month: Annotated[
-        str | None,
-        typer.Option(
-            metavar="2013-05|PROPOSAL_VISIT",
-            help="Months that begin then, or the one of this name or around a date.",
-        ),
-    ] = None,
-    dates: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Exposures that began from A up to B (dates or MJD)."),
-    ] = None,
-    anneals: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Anneal table of your own (CSV, YAML, anneal_info.db)."),
-    ] = None,
-    ledger: Annotated[
-        str | None, typer.Option(metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the products.")
-    ] = Path(),
-    profile: Annotated[
-        str,
-        typer.Option(metavar="P", help="Parameters and policy: a shipped profile or a folder of your own."),
-    ] = "heritage",
+    folder: Folder = None,
+    month: MonthName = None,
+    dates: Dates = None,
+    anneals: Anneals = None,
+    ledger: LedgerUrl = None,
+    output: Output = Path(),
+    profile: ProfileName = "heritage",
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     graph: Annotated[
         Path | None, typer.Option(metavar="OUT.svg", help="Draw the graph of products, too.")

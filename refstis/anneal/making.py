@@ -1,0 +1,344 @@
+"""Making one product of a plan, in whatever thread, process or machine.
+
+A `Task` says everything that is needed, and `make` gives an `Outcome`: both are small, and no pixels travel with
+them. A product and what lies beside it are written whole into a hidden folder next to their place, read back, and then
+moved there.
+"""
+
+import dataclasses
+import logging
+import os
+import secrets
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from refstis.anneal.exposures import Signature, checksum_of, signature_of
+from refstis.errors import InputError, OutputError, RefstisError
+
+__all__ = ["Outcome", "Source", "Task", "make", "staging_of"]
+
+logger = logging.getLogger(__name__)
+
+# What appears beside a product; the product itself comes last, so that it never stands there without them.
+ENDINGS = (".log", ".asdf", ".fits")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raw exposure that goes into a product.
+
+    Attributes
+    ----------
+    path : str
+        Absolute.
+    signature : Signature or None
+        Of the file when it was looked at.
+    checksum : str
+        sha256 of the file, which its content must have.
+    superbias : str
+        Of a dark: path of the superbias to subtract.
+    """
+
+    path: str
+    signature: Signature | None
+    checksum: str
+    superbias: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one product is made of, and how.
+
+    Attributes
+    ----------
+    identity, kind, month, key : str
+        Of the plan's node.
+    target : str
+        Absolute path of the product.
+    parameters : dict
+        Of the pipeline: ``parameters`` and ``steps`` as in a parameter file.
+    subtraction : dict
+        The same of the bias subtraction of darks.
+    sources : tuple of Source
+        Raw exposures.
+    products : dict
+        Role to the paths of the products that it is made of.
+    useafter : str
+        Where USEAFTER is not that of the first exposure.
+    provisional : bool
+        Whether DESCRIP is to say that the month is not over.
+    environment : dict
+        Variables that stand for folders of reference files in headers.
+    memory : int
+        Estimate of what it takes, in bytes.
+    """
+
+    identity: str
+    kind: str
+    month: str
+    key: str
+    target: str
+    parameters: dict[str, Any]
+    subtraction: dict[str, Any]
+    sources: tuple[Source, ...]
+    products: dict[str, tuple[str, ...]]
+    useafter: str = ""
+    provisional: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes
+    ----------
+    identity : str
+        Of the task.
+    status : str
+        ``made``, ``failed``, or ``waiting``: for a product that was not made.
+    seconds : float
+        How long it took.
+    reason : str
+        Why it failed, or what it waits for.
+    culprit : str
+        Path of the raw exposure that is to blame.
+    checksum : str
+        sha256 of the product.
+    signature : Signature or None
+        Of the product.
+    where : str
+        Host and process.
+    lasting : bool
+        Whether it would fail again: then other products are made without it.
+    """
+
+    identity: str
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+    culprit: str = ""
+    checksum: str = ""
+    signature: Signature | None = None
+    where: str = ""
+    lasting: bool = False
+
+
+def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) -> Outcome:
+    """Make a product.
+
+    Parameters
+    ----------
+    task : Task
+        What to make.
+    threads : int
+        Number of threads to do it with.
+    share : dict, optional
+        Path to bias-subtracted dark: those in it are used, and new ones are put there.
+
+    Returns
+    -------
+    Outcome
+        Also where it failed: one failure is one failure.
+    """
+    begin = time.monotonic()
+    where = f"{socket.gethostname()} {os.getpid()}"
+    try:
+        checksum, signature = _make(task, threads, share)
+    except RefstisError as error:
+        reason = str(error)
+        culprit = next((one.path for one in task.sources if _blames(reason, one.path)), "")
+        lasting = not isinstance(error, OutputError)
+        seconds = time.monotonic() - begin
+        return Outcome(task.identity, "failed", seconds, reason, culprit, where=where, lasting=lasting)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        logger.debug("%s", task.identity, exc_info=True)
+        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+        return Outcome(task.identity, "failed", time.monotonic() - begin, reason, where=where)
+    seconds = time.monotonic() - begin
+    return Outcome(task.identity, "made", seconds, "", "", checksum, signature, where)
+
+
+def _blames(message: str, path: str) -> bool:
+    """Whether an error is about this file: messages begin with the name of the file at fault."""
+    return message.startswith((f"{path}:", f"{Path(path).name}:"))
+
+
+def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, Signature]:
+    from refstis.pipelines.base import making_products, product_log, write_record
+
+    os.environ.update(task.environment)
+    _check_unchanged(task.sources)
+    with making_products(), product_log():
+        logger.info("%s: %s.", task.identity, task.kind)
+        step, product = _calibrated(task, threads, share)
+        _check_unchanged(task.sources)
+        if task.provisional:
+            text = str(product.primary["DESCRIP"])
+            words = f"{text.rstrip('-')}, provisional"
+            product = product.changed({"DESCRIP": words.ljust(len(text), "-")})
+        target = Path(task.target)
+        with _staging(target) as folder:
+            product.save(folder / target.name)
+            checksum = checksum_of(folder / target.name)
+            more = {"identity": task.identity, "key": task.key, "sha256": checksum}
+            write_record(step, folder / target.name, product, more)
+            for ending in ENDINGS:
+                part = target.with_suffix(ending)
+                os.replace(folder / part.name, part)
+    return checksum, signature_of(target)
+
+
+def _check_unchanged(sources: Sequence[Source]) -> None:
+    """The plan was made for the files as they were: a product of others would bear a wrong key."""
+    for one in sources:
+        try:
+            found = signature_of(one.path)
+        except OSError as error:
+            raise InputError(
+                f"{one.path}: cannot be read any more ({error.strerror}). Bring it back, or run again without it."
+            ) from None
+        if found == one.signature:
+            continue
+        if checksum_of(one.path) != one.checksum:
+            raise InputError(f"{one.path}: was changed since the plan was made. Run again.")
+
+
+def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
+    """The product, not yet written, and the step that made it."""
+    from refstis import pipelines
+    from refstis.datamodels.exposure import Exposure
+    from refstis.stages import RefaverStep
+
+    if task.kind == "refaver":
+        step = RefaverStep(**task.parameters.get("parameters", {}))
+        return step, step.run([Exposure.open(path) for path in task.products["refbias"]])
+
+    steps = {one["name"]: dict(one.get("parameters", {})) for one in task.parameters.get("steps", [])}
+    steps.setdefault("crcorr", {}).setdefault("threads", 0)
+    if steps["crcorr"]["threads"] == 0:
+        steps["crcorr"]["threads"] = threads
+    if task.useafter:
+        steps.setdefault("reference_header", {})["useafter"] = task.useafter
+    stage = {"basebias": "add_hot_columns", "basedark": "superdark"}
+    for role, paths in task.products.items():
+        if role in stage:
+            steps.setdefault(stage[role], {})[f"override_{role}"] = paths[0]
+    superbiases = {one.superbias for one in task.sources if one.superbias}
+    if len(superbiases) == 1:
+        steps.setdefault("biascorr", {})["override_biasfile"] = next(iter(superbiases))
+
+    names = {
+        "basebias": "BaseBiasPipeline", "refbias": "RefBiasPipeline", "weekbias": "WeekBiasPipeline",
+        "basedark": "BaseDarkPipeline", "weekdark": "WeekDarkPipeline",
+    }  # fmt: skip
+    kind = getattr(pipelines, names[task.kind])
+    parameters = {**task.parameters.get("parameters", {}), "steps": steps, "save_results": False}
+    config, _ = kind.build_config(None, **parameters)
+    pipeline = kind.from_config_section(config, name=task.kind)
+    if superbiases:
+        exposures, references = _subtracted(task, threads, {} if share is None else share)
+        pipeline.references_used.extend(references)
+    else:
+        exposures = [Exposure.open(one.path) for one in task.sources]
+    return pipeline, pipeline.run(exposures)
+
+
+def _subtracted(task: Task, threads: int, share: dict[str, Any]):
+    """Darks without their weeks' superbias, and the reference files that were used for that.
+
+    They are not written: float32 pixels come back from a file as they went there, so the products are the same.
+    """
+    from refstis.datamodels.exposure import Exposure
+    from refstis.stages import BiasCorrStep, BlevCorrStep, DqiCorrStep
+
+    given = {one["name"]: one.get("parameters", {}) for one in task.subtraction.get("steps", [])}
+    references: dict[Any, None] = {}
+
+    def subtract(part: Sequence[Source]) -> None:
+        stages = (
+            DqiCorrStep(**given.get("dqicorr", {})),
+            BlevCorrStep(**given.get("blevcorr", {})),
+            BiasCorrStep(override_biasfile=part[0].superbias, **given.get("biascorr", {})),
+        )
+        for one in part:
+            exposure = Exposure.open(one.path)
+            for stage in stages:
+                exposure = stage.run(exposure)
+            share[one.path] = exposure, tuple(ref for stage in stages for ref in stage.references_used)
+
+    missing = [one for one in task.sources if one.path not in share]
+    parts = []
+    for superbias in dict.fromkeys(one.superbias for one in missing):
+        week = [one for one in missing if one.superbias == superbias]
+        number = max(1, min(threads, len(week)))
+        parts += [week[n::number] for n in range(number)]
+    _map(subtract, parts, threads)
+    made = [share[one.path] for one in task.sources]
+    for _, used in made:
+        references.update(dict.fromkeys(used))
+    exposures = [exposure for exposure, _ in made]
+    # the product tells what was done from its first exposure; the others may have another superbias
+    told = dict.fromkeys(sentence for exposure in exposures for sentence in exposure.procedure)
+    exposures[0] = dataclasses.replace(exposures[0], procedure=tuple(told))
+    return exposures, list(references)
+
+
+def _map(function: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:
+    """Call a function for each part, in threads that log to the same product."""
+    if threads == 1 or len(parts) < 2:
+        for part in parts:
+            function(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(copy_context().run, function, part) for part in parts]:
+            done.result()
+
+
+def staging_of(name: str) -> str:
+    """Pattern of the hidden folders in which a product's files are written before they are moved."""
+    return f".{name}.*.part"
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    folder = target.parent / staging_of(target.stem[:80]).replace(
+        "*", f"{os.getpid()}.{secrets.token_hex(4)}"
+    )
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise OutputError(
+            f"{target}: cannot be written ({error.strerror or error}). Check the folder, its rights and the free space."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment_of(references: Sequence[Sequence[str]]) -> Mapping[str, str]:
+    """Variables that names of reference files begin with, as they are here.
+
+    Parameters
+    ----------
+    references : sequence
+        Keyword, name and checksum of each.
+
+    Returns
+    -------
+    mapping
+        Name to folder, absolute.
+    """
+    names = {value.partition("$")[0] for _, value, *_ in references if "$" in value}
+    return {name: os.path.abspath(os.environ[name]) for name in sorted(names) if name in os.environ}
