@@ -211,6 +211,11 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     numpy.float32
         Mode (DN), interpolated between the highest bin and its neighbours; 0 where no pixel is good.
 
+    Raises
+    ------
+    ValueError
+        Where good pixels are not finite numbers.
+
     Notes
     -----
     Values are cut towards zero, so the bin of 0 is two DN wide and the mode of zero-mean data lies near +0.5.
@@ -237,6 +242,9 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     parts = [(pixels.min(), float(pixels.sum()), float(np.abs(pixels).sum())) for pixels in bands()]
     least = min(np.float32(0), *(part[0] for part in parts))
     total, absolute = sum(part[1] for part in parts), sum(part[2] for part in parts)
+    if not math.isfinite(absolute):
+        # the sky of such an image would be wrong, and all its pixels rejected for it
+        raise ValueError("pixels that are not finite numbers")
     # each of the sequential additions rounds by half a unit in the last place at most, of a sum that never exceeds the
     # absolute one; twice that, because the sums here are rounded too
     doubt = 2.0 * 2.0**-24 * absolute
@@ -536,7 +544,8 @@ def reject_cosmic_rays(
     Raises
     ------
     ValueError
-        For fewer than two images, unequal shapes, a gain of 0, or exposure times of which only some are 0.
+        For fewer than two images, unequal shapes, a gain of 0, exposure times of which only some are 0, or a sky of
+        pixels that are not finite numbers.
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s); cosmic rays are found by comparing at least 2")

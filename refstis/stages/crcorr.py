@@ -42,7 +42,7 @@ class CrCorrStep(RefstisStep):
     crradius = float(min=0, default=None)  # Radius of propagation around a hit (pixels)
     crthresh = float(default=None)  # Limit within the radius, in units of crsigmas
     scalense = float(min=0, default=None)  # Multiplicative noise (percent)
-    badinpdq = integer(default=None)  # Flags of pixels that take no part
+    badinpdq = integer(min=-32768, max=32767, default=None)  # Flags of pixels that take no part
     crmask   = boolean(default=None)  # Give the updated flags of the inputs
     engine   = string(default='native')  # Entry point of the group refstis.crcorr_engines: native, calstis
     threads  = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
@@ -87,6 +87,7 @@ class CrCorrStep(RefstisStep):
         try:
             combination = self._engine()(images, parameters, self.threads)
         except ValueError as error:
+            _check_inputs_finite(imsets)
             raise InputError(f"{_names(exposures)}: {error}.") from None
         _check_finite(combination, imsets)
         crmask = bool(row.get("CRMASK", False)) if self.crmask is None else self.crmask
@@ -187,18 +188,21 @@ def _stack_image(exposure: Exposure, imset: Imset) -> StackImage:
 def _check_finite(combination: Combination, imsets):
     if np.isfinite(combination.sci).all() and np.isfinite(combination.err).all():
         return
+    _check_inputs_finite(imsets)
+    raise InputError(
+        "the combined image has pixels that are not finite numbers; check the exposures' EXPTIME and ATODGAIN."
+    )
+
+
+def _check_inputs_finite(imsets):
     for exposure, imset in imsets:
         bad = np.argwhere(~np.isfinite(imset.sci[:]))
         if len(bad):
             y, x = bad[0]
             raise InputError(
-                f"{exposure.name}: pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more are not finite numbers. "
-                "Repair the file or "
-                "leave it out."
+                f"{exposure.name}: pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more are not finite numbers. Repair "
+                "the file or leave it out."
             )
-    raise InputError(
-        "the combined image has pixels that are not finite numbers; check the exposures' EXPTIME and ATODGAIN."
-    )
 
 
 def _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin):

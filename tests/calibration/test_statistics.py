@@ -49,7 +49,7 @@ def test_statistics_by_hand():
     err = np.array([[2.0, 2.0], [0.0, 0.0]], dtype=np.float32)
     found = image_statistics(sci, err, np.array([[0, 1024], [0, 0]], dtype=np.int16), 31743)
     # the last pixel has a value and no uncertainty: left out of everything; 1024 is not in 31743
-    assert found.count == 3
+    assert found.pixels == 3
     assert (found.minimum, found.maximum, found.mean) == (-2.0, 8.0, 10.0 / 3)
     assert (found.snr_minimum, found.snr_maximum, found.snr_mean) == (0.0, 4.0, 2.0)
     assert (found.err_minimum, found.err_maximum, found.err_mean) == (0.0, 2.0, 4.0 / 3)
@@ -57,7 +57,7 @@ def test_statistics_by_hand():
 
 def test_no_good_pixel():
     zero = np.zeros((2, 2), dtype=np.float32)
-    assert image_statistics(zero, zero, np.full((2, 2), 16, dtype=np.int16), 16).count == 0
+    assert image_statistics(zero, zero, np.full((2, 2), 16, dtype=np.int16), 16).pixels == 0
 
 
 def test_means_are_not_summed_in_pairs():
