@@ -10,7 +10,7 @@ from importlib.metadata import version
 __version__ = version("refstis")
 
 _SUBMODULES = {
-    "anneal", "basedark", "basejoint", "calibration", "commands", "custom", "datamodels", "delivery", "errors",
+    "anneal", "basedark", "basejoint", "calibration", "commands", "custom", "datamodels", "delivery", "demo", "errors",
     "functions", "integration", "pipeline", "pipelines", "pop_db", "refbias", "retrieval", "simulation", "stages",
     "weekbias", "weekdark",
 }  # fmt: skip

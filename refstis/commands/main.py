@@ -10,6 +10,7 @@ __all__ = ["app", "execute", "main", "registered"]
 
 # name: (module:function, help group)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("refstis.commands.demo:demo", "Start here"),
     "basejoint": ("refstis.commands.products:basejoint", "Products"),
     "refbias": ("refstis.commands.products:refbias", "Products"),
     "weekbias": ("refstis.commands.products:weekbias", "Products"),
