@@ -39,7 +39,7 @@ def average_biases(bias_list: Sequence[Name]) -> tuple[str, float]:
     """
     from refstis.stages import AverageStep
 
-    mean = AverageStep().run([os.fspath(bias) for bias in bias_list])
+    mean = AverageStep().process([os.fspath(bias) for bias in bias_list])
     return mean.save(Path(bias_list[0]).with_name("mean.fits")), float(mean.ncombine)
 
 

@@ -110,7 +110,7 @@ def renamed(name: Name, ending: str) -> str:
 def run_stages(exposure: Exposure, *stages: Step) -> Exposure:
     """Run stages one after the other."""
     for stage in stages:
-        exposure = stage.run(exposure)
+        exposure = stage.process(exposure)
     return exposure
 
 
@@ -302,7 +302,7 @@ def update_header_from_input(filename: Name, input_list: Sequence[Name]) -> None
             inputs=tuple(record for exposure in library for record in exposure.inputs),
             procedure=ReferenceHistory.parse(product.primary.history).procedure,
         )
-        return ReferenceHeaderStep(product=name).run(described)
+        return ReferenceHeaderStep(product=name).process(described)
 
     update_in_place(filename, change)
 
@@ -484,7 +484,7 @@ def bias_subtract_data(filename: Name, biasfile: Name, outdir: Name = "") -> str
         BiasCorrStep(override_biasfile=reference_path(biasfile)),
         StatFlagStep(),
     )
-    subtracted = run_stages(exposure, *stages).changed({"BIASFILE": make_path_safe(os.fspath(biasfile))})
+    subtracted = run_stages(exposure, *stages).changed({"BIASFILE": (make_path_safe(os.fspath(biasfile)), "")})
     stem = renamed(Path(outdir or Path(filename).parent, Path(filename).name), "")
     ending = "_flc.fits" if exposure.done("PCTECORR") else "_flt.fits"
     output = subtracted.save(stem.rsplit("_raw", 1)[0] + ending)
@@ -512,7 +512,7 @@ def apply_dark_correction(filename: Name, expstart: str | float) -> None:
 
     if float(expstart) > SIDE2_BEGIN:
         # whoever calls this has said when the exposure began
-        update_in_place(filename, TempCorrStep(first_mjd=0.0).run)
+        update_in_place(filename, TempCorrStep(first_mjd=0.0).process)
 
 
 def bd_crreject(joinedfile: Name) -> int:
@@ -569,7 +569,7 @@ def bd_calstis(joinedfile: Name, thebiasfile: Name | bool | None = None) -> None
     given = superbias_override(thebiasfile)
     keywords: dict[str, Any] = {"DARKCORR": "OMIT", "FLATCORR": "OMIT"}
     if given:
-        keywords["BIASFILE"] = make_path_safe(os.fspath(thebiasfile))  # type: ignore[arg-type]
+        keywords["BIASFILE"] = make_path_safe(os.fspath(thebiasfile)), ""  # type: ignore[arg-type]
     joined = for_rejection(Exposure.open(joinedfile), **keywords)
     stages: dict[str, Step] = {
         "DQICORR": DqiCorrStep(),
@@ -599,7 +599,7 @@ def normalize_crj(filename: Name) -> None:
     """
     from refstis.stages import NormalizeStep
 
-    update_in_place(filename, NormalizeStep().run)
+    update_in_place(filename, NormalizeStep().process)
 
 
 # ---------------------------------------------------------------- months and weeks

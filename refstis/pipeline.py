@@ -205,26 +205,34 @@ def separate_period(base_dir: Name) -> None:
     OutputError
         Where a raw cannot be moved, or another one lies there already.
     """
-    root = Path(base_dir)
+    _separate(Path(base_dir))
+
+
+def _separate(root: Path) -> list[str]:
+    """Move the raws, and say which of them are faulty."""
     policy = load_profile().policy
+    faults = []
     exposures = {path: read_exposure(path) for path in find_raws(root)}
     waiting = [path for path in exposures if Path(path).parent == root.absolute()]
     begins = [one.begin for one in exposures.values() if one.begin is not None]
     if not waiting or not begins:
         logger.info("%s: no raws to move.", root)
-        return
+        return faults
     periods = {mode: divide_month(min(begins), max(begins), mode) for mode in ("WK", "BIWK")}
     for path in waiting:
         one = exposures[path]
         role = select(one, policy)
         if isinstance(role, Exclusion):
             logger.warning("%s.", role)
+            if role.fault:
+                faults.append(str(role))
             continue
         division = _mode_of(one, policy).division if role == "bias" else "WK"
         parts = periods[division]
         name = parts[int(period_index(parts, [one.begin or 0.0])[0])].name
         label = f"{one.gain}-{one.xbin}x{one.ybin}"
         _move(Path(path), root / (f"biases/{label}/{name}" if role == "bias" else f"darks/{name}"))
+    return faults
 
 
 def _mode_of(bias: Exposure, policy: Policy):
@@ -258,6 +266,8 @@ class _Month:
     def __init__(self, root: Path):
         self.root = root
         self.policy = load_profile().policy
+        dark = self.policy.selection.dark
+        self.label = f"{dark.gain}-{dark.binning[0]}x{dark.binning[1]}"
         self.failures: list[str] = []
         proposal, _, visit = pull_info(root.absolute())
         self.name = f"{proposal}_{visit}" if proposal else root.absolute().name
@@ -295,10 +305,11 @@ class _Month:
     # -- biases
 
     def basebias(self) -> Path | None:
-        folder, product = self.root / "biases" / "1-1x1", self.root / "basebias.fits"
+        """Baseline superbias of the mode of the darks."""
+        folder, product = self.root / "biases" / self.label, self.root / "basebias.fits"
         biases = self.exposures(folder) if folder.is_dir() else []
         if not biases and not product.exists():
-            logger.warning("%s: not made, as there are no biases of gain 1, 1x1.", product)
+            logger.warning("%s: not made, as there are no biases of mode %s.", product, self.label)
             return None
         return self.make(product, partial(make_basebias, _paths(biases), product))
 
@@ -321,7 +332,7 @@ class _Month:
             logger.warning("%s: not made of %d image set.", product, imsets)
         elif imsets < mode.refbias_from:
             logger.info("%s: weekbias, %d imsets < %d.", product, imsets, mode.refbias_from)
-            base = basebias if label == "1-1x1" else self._basebias_of(week.parent)
+            base = basebias if label == self.label else self._basebias_of(week.parent)
             if base is None:
                 self._report(f"{product.name}: no basebias of {label}")
             else:
@@ -367,7 +378,7 @@ class _Month:
 
     def _subtracted(self, week: Path, basebias: Path | None) -> list[str]:
         darks = self.exposures(week)
-        superbias = self.superbias_name(self.root / "biases" / "1-1x1" / week.name, "1-1x1")
+        superbias = self.superbias_name(self.root / "biases" / self.label / week.name, self.label)
         used: Path | None = superbias
         if not superbias.exists():
             logger.warning("%s: there is no %s; the basebias is subtracted.", week, superbias.name)
@@ -423,8 +434,9 @@ def make_pipeline_reffiles(
     root = Path(root_folder)
     if not root.is_dir():
         raise ConfigurationError(f"{root}: is not a folder; the folder of a month was expected.")
-    separate_period(root)
+    faults = _separate(root)
     month = _Month(root)
+    month.failures += faults
     own = month.basebias()
     basebias = Path(last_basebias) if last_basebias else own
     for week in month.bias_weeks:

@@ -22,7 +22,7 @@ def flag_hot_pixels(refbias_name: Name) -> None:
     """
     from refstis.stages import FlagHotBiasStep
 
-    update_in_place(refbias_name, FlagHotBiasStep().run)
+    update_in_place(refbias_name, FlagHotBiasStep().process)
 
 
 def make_refbias(input_list: Sequence[Name], refbias_name: Name = "refbias.fits") -> None:

@@ -26,7 +26,7 @@ def create_superdark(crj_filename: Name, basedark: Name) -> None:
     """
     from refstis.stages import SuperdarkStep
 
-    update_in_place(crj_filename, SuperdarkStep(override_basedark=reference_path(basedark)).run)
+    update_in_place(crj_filename, SuperdarkStep(override_basedark=reference_path(basedark)).process)
 
 
 def make_weekdark(
