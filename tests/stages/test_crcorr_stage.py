@@ -4,7 +4,6 @@ import entrypoints
 import numpy as np
 import pytest
 from frames import BEGIN, arrays, checksums, in_memory, rejection_row, write_raw, write_table
-
 from stpipe.exceptions import ValidationError
 
 from refstis.calibration.crcorr import RejectionParameters, StackImage, reject_cosmic_rays
@@ -117,7 +116,7 @@ def test_no_row_of_the_table_holds(crrejtab):
 
 
 def test_no_limits(crrejtab):
-    with pytest.raises(ConfigurationError, match="crcorr: .*CRSIGMAS"):
+    with pytest.raises(ConfigurationError, match=r"crcorr: .*CRSIGMAS"):
         CrCorrStep(override_crrejtab=crrejtab, crsigmas=[]).process(exposure())
 
 
