@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("refstis.commands.plan:plan", "A month"),
     "run": ("refstis.commands.run:run", "A month"),
     "pipeline": ("refstis.commands.pipeline:pipeline", "A month"),
+    "check": ("refstis.commands.check:check", "Delivery"),
+    "certify": ("refstis.commands.certify:certify", "Delivery"),
+    "regress": ("refstis.commands.regress:regress", "Delivery"),
+    "report": ("refstis.commands.report:report", "Delivery"),
+    "deliver": ("refstis.commands.deliver:deliver", "Delivery"),
     "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from refstis.delivery.limits import Bounds, Limits, load_limits
 from refstis.delivery.measures import compare, measure
-from refstis.delivery.products import Product, find_products, open_products
+from refstis.delivery.products import Product, Source, open_products, product_paths
 
 if TYPE_CHECKING:
     from refstis.anneal.ledger import Ledger
@@ -356,13 +356,18 @@ def _history(product: Product) -> list[Verdict]:
         if history.count < len(history.names):
             faults.append(f"HISTORY tells of {history.count} frames from {len(history.names)} files")
         recorded = [str(one.get("name")) for one in product.record.get("inputs", [])]
-        if recorded and sorted(recorded) != sorted(history.names) and product.text("TASKNAME"):
+        # the average of two sub-lists was made from these, and names what they were made from
+        whole = not any(re.search(r"_grp\d\d\.fits$", name) for name in recorded)
+        if recorded and whole and sorted(recorded) != sorted(history.names):
             extra = sorted(set(recorded) ^ set(history.names))
             faults.append(
                 f"HISTORY and the record beside the file name different inputs ({', '.join(extra[:3])})"
             )
     verdicts = [_header("history", faults, f"HISTORY names {len(history.names)} input files")]
 
+    told = str(product.record.get("sha256") or "")
+    changed = ["the file is not what it was when it was made"] if told and told != product.checksum else []
+    verdicts.append(_header("unchanged", changed, "as it was made", CAUTION))
     warnings = [str(one.get("warning")) for one in product.record.get("references", []) if one.get("warning")]
     return [
         *verdicts,
@@ -452,9 +457,10 @@ def _latest(candidates: Iterable[Product], product: Product) -> Product | None:
 def check_files(
     files: Iterable[str | os.PathLike],
     *,
-    previous: str | os.PathLike | Iterable[str | os.PathLike] | None = None,
-    current: str | os.PathLike | Iterable[str | os.PathLike] | None = None,
+    previous: Source | None = None,
+    current: Source | None = None,
     limits: Limits | str | os.PathLike | None = None,
+    cautions: Mapping[str, Sequence[str]] | None = None,
     ledger: Ledger | None = None,
 ) -> list[Judgement]:
     """Check reference files and give a verdict on each.
@@ -472,6 +478,8 @@ def check_files(
         Folders or files that CRDS gives now for these dates.
     limits : Limits, str or os.PathLike, optional
         A file with limits of one's own; the shipped ones by default.
+    cautions : mapping, optional
+        What the run that made a file remarks of it, by name of the file.
     ledger : Ledger, optional
         Where the verdicts are recorded.
 
@@ -490,13 +498,15 @@ def check_files(
     if not isinstance(limits, Limits):
         limits = load_limits(limits)
     products = open_products(files)
-    sound = [product for product in open_products(_paths(previous)) if not product.fault]
-    now_used = [product for product in open_products(_paths(current)) if not product.fault]
+    sound = [product for product in open_products(product_paths(previous)) if not product.fault]
+    now_used = [product for product in open_products(product_paths(current)) if not product.fault]
     judged = []
     seen: dict[tuple, Product] = {}
     for product in products:
         judgement = _examine(product, limits)
         judged.append(judgement)
+        said = list((cautions or {}).get(product.name, ()))
+        judgement.verdicts.append(_header("run", said, "the run that made it has no remark", CAUTION))
         if product.fault:
             continue
         earlier = _latest(sound, product)
@@ -517,16 +527,6 @@ def check_files(
     if ledger is not None:
         _record(judged, ledger)
     return judged
-
-
-def _paths(source: str | os.PathLike | Iterable[str | os.PathLike] | None) -> list[Path]:
-    if source is None:
-        return []
-    entries = [source] if isinstance(source, str | os.PathLike) else list(source)
-    found: list[Path] = []
-    for entry in map(Path, entries):
-        found += [entry] if entry.is_file() else find_products(entry, baselines=True)
-    return found
 
 
 def _record(judged: Iterable[Judgement], ledger: Ledger) -> None:

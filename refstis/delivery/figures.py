@@ -284,14 +284,14 @@ def _date_axis(axis: Axes) -> None:
 
 
 def hot_pixels_figure(
-    points: Sequence[tuple[datetime, dict[str, float], bool]], anneals: Sequence[datetime] = ()
+    points: Sequence[tuple[datetime, dict[str, float]]], anneals: Sequence[datetime] = ()
 ) -> Figure:
     """Number of hot pixels against time.
 
     Parameters
     ----------
     points : sequence of tuple
-        Date, figures of a superdark (``hot_above_0.1`` ...), and whether it is of the period before.
+        Date, and figures of a superdark (``hot_above_0.1`` ...).
     anneals : sequence of datetime.datetime
         Drawn as vertical lines.
 
@@ -304,7 +304,7 @@ def hot_pixels_figure(
     axis = axes[0, 0]
     for number, rate in enumerate(("0.1", "1", "10")):
         key = f"hot_above_{rate}"
-        known = [(date, figures[key]) for date, figures, _ in points if figures.get(key, 0) > 0]
+        known = [(date, figures[key]) for date, figures in points if figures.get(key, 0) > 0]
         if known:
             axis.plot(
                 *zip(*known, strict=True), marker=MARKERS[number], color=COLOURS[number], linestyle=DASHES[number],

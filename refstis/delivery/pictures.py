@@ -46,14 +46,14 @@ def svg(figure: Figure, title: str) -> str:
         axis.grid(True, color=_GRID, linewidth=0.6)
         for spine in axis.spines.values():
             spine.set_color(_INK)
-        for text in (axis.xaxis.label, axis.yaxis.label, axis.title, axis.xaxis.get_offset_text(),
-                     axis.yaxis.get_offset_text()):  # fmt: skip
-            text.set_color(_INK)
+        offsets = (axis.xaxis.get_offset_text(), axis.yaxis.get_offset_text())
+        for label in (axis.xaxis.label, axis.yaxis.label, axis.title, *offsets):
+            label.set_color(_INK)
         legend = axis.get_legend()
         if legend is not None:
             legend.get_frame().set_alpha(0.0)
-            for text in legend.get_texts():
-                text.set_color(_INK)
+            for label in legend.get_texts():
+                label.set_color(_INK)
     stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "path.simplify_threshold": 0.3}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -12,7 +12,7 @@ import numpy as np
 from refstis.datamodels.atomic import atomic_write
 from refstis.delivery import figures
 from refstis.delivery.measures import deviations
-from refstis.delivery.products import Product, find_products, open_products
+from refstis.delivery.products import Product, Source, find_products, open_products, product_paths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ GROUPS = (
 )
 
 
-def plot_obset(folder: str | os.PathLike, previous: str | os.PathLike | None = None) -> list[Path]:
+def plot_obset(folder: str | os.PathLike, previous: Source | None = None) -> list[Path]:
     """Plot the superbiases and superdarks of a folder against those of the period before.
 
     The first page of each file shows collapsed columns and rows, means and standard deviations of all files of one
@@ -42,8 +42,8 @@ def plot_obset(folder: str | os.PathLike, previous: str | os.PathLike | None = N
     ----------
     folder : str or os.PathLike
         With ``*_bia.fits`` and ``*_drk.fits``, in it or below; the plots are written into it.
-    previous : str or os.PathLike, optional
-        Folder with the files of the period before.
+    previous : str, os.PathLike or iterable of them, optional
+        Folders or files of the period before.
 
     Returns
     -------
@@ -168,15 +168,16 @@ def _write(path: Path, pages: Iterable[Figure], title: str) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import PdfPages
 
-    with atomic_write(path) as stream:
-        # no date, so that equal inputs give equal bytes
-        with PdfPages(stream, metadata={"Creator": "refstis", "CreationDate": None}) as pdf:
-            for page in pages:
-                FigureCanvasAgg(page)
-                pdf.savefig(page)
-            if not pdf.get_pagecount():
-                empty, axes = figures.new_figure(9.0, 2.0)
-                axes[0, 0].set_axis_off()
-                axes[0, 0].text(0.5, 0.5, f"{title}: no such files in this folder", ha="center")
-                pdf.savefig(empty)
+    # no date, so that equal inputs give equal bytes
+    told = {"Creator": "refstis", "CreationDate": None}
+    with atomic_write(path) as stream, PdfPages(stream, metadata=told) as pdf:
+        for page in pages:
+            FigureCanvasAgg(page)
+            pdf.savefig(page)
+        if not pdf.get_pagecount():
+            empty, axes = figures.new_figure(9.0, 2.0)
+            FigureCanvasAgg(empty)
+            axes[0, 0].set_axis_off()
+            axes[0, 0].text(0.5, 0.5, f"{title}: no such files in this folder", ha="center")
+            pdf.savefig(empty)
     return path

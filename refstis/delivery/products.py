@@ -20,7 +20,10 @@ from astropy.io import fits
 from refstis.datamodels.reference_header import MONTHS, ReferenceHistory
 from refstis.errors import InputError
 
-__all__ = ["Product", "find_products", "open_products"]
+__all__ = ["Product", "Source", "find_products", "open_products", "product_paths"]
+
+# A file, a folder, or several of them.
+Source = str | os.PathLike | Iterable[str | os.PathLike]
 
 # How the names of files for delivery end; baselines, sub-lists and bias-subtracted darks have other names.
 DELIVERED = ("_bia.fits", "_drk.fits")
@@ -44,9 +47,9 @@ class Product:
         Primary header.
     sci_header : astropy.io.fits.Header
         Header of the science image.
-    sci, err : numpy.ndarray or None
-        Values and uncertainties as stored (float32 in a sound file).
-    dq : numpy.ndarray or None
+    sci, err : numpy.ndarray
+        Values and uncertainties as stored (float32 in a sound file); empty where there is a fault.
+    dq : numpy.ndarray
         Flags as stored (int16 in a sound file).
     record : dict
         What the parameter file beside the product remembers of how it was made: ``inputs``, ``references``,
@@ -59,9 +62,9 @@ class Product:
     fault: str = ""
     primary: fits.Header = field(default_factory=fits.Header)
     sci_header: fits.Header = field(default_factory=fits.Header)
-    sci: np.ndarray | None = None
-    err: np.ndarray | None = None
-    dq: np.ndarray | None = None
+    sci: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    err: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    dq: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int16))
     record: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -86,13 +89,11 @@ class Product:
                 product.primary = hdus[0].header
                 found = {(hdu.name, hdu.ver): hdu for hdu in hdus[1:] if hdu.is_image}
                 product.sci_header = found["SCI", 1].header if ("SCI", 1) in found else fits.Header()
-                images = {
-                    name: found[name, 1].data if (name, 1) in found else None for name in ("SCI", "ERR", "DQ")
-                }
+                images = {name: found[name, 1].data for name in ("SCI", "ERR", "DQ") if (name, 1) in found}
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, fits.VerifyError) as error:
             product.fault = f"cannot be read ({error or type(error).__name__})"
             return product
-        missing = [name for name, image in images.items() if image is None or image.ndim != 2]
+        missing = [name for name in ("SCI", "ERR", "DQ") if getattr(images.get(name), "ndim", 0) != 2]
         if missing:
             product.fault = f"no image in extension {', '.join(missing)} (EXTVER 1)"
             return product
@@ -239,9 +240,9 @@ def parse_useafter(text: str) -> datetime | None:
     found = re.fullmatch(r"([A-Z][a-z]{2})[a-z]* (\d{1,2}),? (\d{4})(?: (\d\d):(\d\d):(\d\d))?", text.strip())
     if not found or found[1] not in MONTHS:
         return None
-    clock = [int(word or 0) for word in found.groups()[3:]]
+    hour, minute, second = (int(word or 0) for word in found.groups()[3:])
     try:
-        return datetime(int(found[3]), MONTHS.index(found[1]) + 1, int(found[2]), *clock)
+        return datetime(int(found[3]), MONTHS.index(found[1]) + 1, int(found[2]), hour, minute, second)
     except ValueError:
         return None
 
@@ -299,6 +300,33 @@ def find_products(folder: str | os.PathLike, baselines: bool = False) -> list[Pa
         if wanted and path.name not in found and not path.name.startswith("."):
             found[path.name] = path
     return list(found.values())
+
+
+def product_paths(source: Source | None) -> list[Path]:
+    """Reference files that somebody names by file or by folder.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, iterable of them or None
+        Files, and folders whose files are meant, baselines among them.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Files as given, those of folders by name.
+
+    Raises
+    ------
+    InputError
+        Where a folder or file does not exist.
+    """
+    if source is None:
+        return []
+    entries = [source] if isinstance(source, str | os.PathLike) else list(source)
+    found: list[Path] = []
+    for entry in map(Path, entries):
+        found += [entry] if entry.is_file() else find_products(entry, baselines=True)
+    return found
 
 
 def open_products(paths: Iterable[str | os.PathLike]) -> list[Product]:

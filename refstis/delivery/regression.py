@@ -1,4 +1,4 @@
-"""Exposures calibrated with new reference files: does it run, and is the dark gone?"""
+"""Exposures calibrated with new reference files: whether that runs, and whether the dark is gone."""
 
 from __future__ import annotations
 
@@ -159,9 +159,7 @@ def regress(
             words = str(suite)
             raws = sorted(Path(suite).rglob("*_raw.fits")) if Path(suite).is_dir() else []
             if not raws:
-                raise InputError(
-                    f"{suite}: no raw exposures (*_raw.fits) in it or below. Check the test suite's folder."
-                )
+                raise InputError(f"{suite}: no raw exposures (*_raw.fits) in or below it. Check the folder.")
         reductions = []
         for dark in darks:
             for raw in raws:
@@ -175,7 +173,7 @@ def regress(
 
 
 def _matching_bias(raw: Path, biases: Sequence[Product], dark: Product) -> Product | str | None:
-    """Superbias of the exposure's mode, nearest in time to the dark: none where the mode has none, words where the file is bad."""
+    """Superbias of the exposure's mode, nearest in time to the dark; words where the exposure cannot be read."""
     from refstis.datamodels.exposure import Exposure
 
     try:
@@ -197,7 +195,7 @@ def _reduce_native(raw: Path, bias: Product, dark: Product, tables: dict[str, st
     overrides = {f"override_{kind}": path for kind, path in tables.items()}
     files = {"override_biasfile": str(bias.path), "override_darkfile": str(dark.path)}
     exposure: Any = str(raw)
-    before = None
+    before: Any = None
     for step, stage in zip(STEPS, (DqiCorrStep, BlevCorrStep, BiasCorrStep, DarkCorrStep), strict=True):
         wanted = {f"override_{kind}" for kind in stage.reference_file_types}
         try:
@@ -354,7 +352,7 @@ def _simulated_suite(
 
     first = darks[0]
     size = "small" if np.shape(first.sci) != (1024, 1024) else "full"
-    patterns = {}
+    patterns: dict[Readout, np.ndarray] = {}
     for bias in biases:
         binning = (bias.number("BINAXIS1") or 1, bias.number("BINAXIS2") or 1)
         small = size == "small"

@@ -20,7 +20,7 @@ from refstis.delivery.certification import Certification
 from refstis.delivery.checks import CAUTION, FAIL, PASS, Judgement, check_files, worst
 from refstis.delivery.measures import deviations
 from refstis.delivery.pictures import colour_bar, image_data, svg
-from refstis.delivery.products import Product, find_products, open_products
+from refstis.delivery.products import Product, Source, find_products, open_products, product_paths
 from refstis.delivery.regression import RegressionResult
 from refstis.delivery.series import changed_pixels, dark_series
 from refstis.errors import InputError
@@ -127,7 +127,7 @@ def _entry(
     reason: str,
 ) -> dict[str, Any]:
     measured, record = judgement.figures, product.record
-    sound = not product.fault and product.sci is not None
+    sound = not product.fault
     hot = measured.get("hot_above_0.1")
     if hot is None and sound:
         hot = float(np.count_nonzero(np.asarray(product.dq) & 16))
@@ -201,10 +201,9 @@ def _month_plots(
             for product in before
             if product.kind == "dark" and not product.baseline and product.useafter
         ]
-        points = [(product.useafter, measure(product), True) for product in last]
-        points += [(product.useafter, measured[product.name], False) for product in weekdarks]
-        shown = [anneal for anneal in anneals if points[0][0] and abs((anneal - points[0][0]).days) < 60]
-        plots.append(_plot(figures.hot_pixels_figure(points, shown), "Hot pixels of the superdarks"))
+        points = [(product.useafter, measure(product)) for product in last if product.useafter]
+        points += [(product.useafter, measured[product.name]) for product in weekdarks if product.useafter]
+        plots.append(_plot(figures.hot_pixels_figure(points, anneals), "Hot pixels of the superdarks"))
     for kind, unit, what in (("bias", "DN", "bias level"), ("dark", "e-/s", "dark rate")):
         series: dict[str, list] = {}
         for product in products:
@@ -226,7 +225,7 @@ def _month_plots(
 def write_report(
     folder: str | os.PathLike,
     *,
-    previous: str | os.PathLike | None = None,
+    previous: Source | None = None,
     judgements: Sequence[Judgement] | None = None,
     certifications: Sequence[Certification] = (),
     regression: RegressionResult | None = None,
@@ -242,8 +241,8 @@ def write_report(
     ----------
     folder : str or os.PathLike
         Of the month, or with files for delivery.
-    previous : str or os.PathLike, optional
-        Folder with the files of the period before.
+    previous : str, os.PathLike or iterable of them, optional
+        Folders or files of the period before.
     judgements : sequence of Judgement, optional
         What `check_files` found; the files are checked here where it is left out.
     certifications : sequence of Certification
@@ -281,7 +280,7 @@ def write_report(
         judgements = check_files(paths, previous=previous)
     by_path = {judgement.path: judgement for judgement in judgements}
     products = [product for product in open_products(paths) if product.path in by_path]
-    before = open_products(find_products(previous, baselines=True)) if previous else []
+    before = open_products(product_paths(previous))
     known = {product.name: product for product in [*before, *products] if not product.fault}
     certified = {one.name: one for one in certifications}
     accepted, reasons = accepted or {}, reasons or {}

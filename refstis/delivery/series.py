@@ -52,15 +52,17 @@ def dark_series(folder: str | os.PathLike) -> list[dict[str, Any]]:
                 begin = float(imset.sci_header.get("EXPSTART", exposure.start_mjd))
                 rate = float(np.median(imset.sci[:])) * float(exposure.primary.get("ATODGAIN", 1.0)) / seconds
                 temperature = imset.housing_temperature
-                known = temperature is not None and temperature > 0 and begin > SIDE2_BEGIN
-                scaled = rate * float(dark_scale_factor(temperature)) if known else rate
+                if temperature is None or temperature <= 0 or begin <= SIDE2_BEGIN:
+                    temperature, scaled = None, rate
+                else:
+                    scaled = rate * dark_scale_factor(temperature)
                 found.append(
                     {
                         "name": path.name,
                         "date": datetime(1858, 11, 17) + timedelta(days=begin),
                         "rate": rate,
                         "scaled": scaled,
-                        "temperature": temperature if known else None,
+                        "temperature": temperature,
                     }
                 )
         except (RefstisError, KeyError, TypeError, ValueError):

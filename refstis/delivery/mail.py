@@ -1,0 +1,153 @@
+"""Mail with the delivery form."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import ssl
+from collections.abc import Sequence
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import Literal
+
+from refstis.errors import ConfigurationError, OutputError
+
+__all__ = ["mail_password", "send_mail"]
+
+PASSWORD_VARIABLE = "REFSTIS_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
+PORTS = {"none": 25, "starttls": 587, "ssl": 465}
+
+
+def mail_password(user: str, host: str) -> str | None:
+    """Password of a mail account, from the environment or the keyring.
+
+    Parameters
+    ----------
+    user, host : str
+        Account and mail server.
+
+    Returns
+    -------
+    str or None
+        Of ``$REFSTIS_SMTP_PASSWORD``, else of the keyring under the service ``smtp://HOST``; None where neither has it.
+    """
+    if PASSWORD_VARIABLE in os.environ:
+        return os.environ[PASSWORD_VARIABLE]
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+    try:
+        return keyring.get_password(f"smtp://{host}", user)
+    except KeyringError:
+        return None
+
+
+def send_mail(
+    subject: str,
+    text: str,
+    *,
+    sender: str,
+    recipients: Sequence[str],
+    host: str,
+    port: int | None = None,
+    security: Literal["none", "starttls", "ssl"] = "none",
+    user: str | None = None,
+    password: str | None = None,
+    attachments: Sequence[str | os.PathLike] = (),
+    context: ssl.SSLContext | None = None,
+    timeout: float = 60.0,
+) -> None:
+    """Send a mail through an SMTP server.
+
+    Parameters
+    ----------
+    subject, text : str
+        Any characters.
+    sender : str
+        Address.
+    recipients : sequence of str
+        Addresses.
+    host : str
+        Mail server; may hold a port, ``host:port``.
+    port : int, optional
+        25, with STARTTLS 587, with TLS from the start 465 by default.
+    security : str
+        ``none``, ``starttls`` or ``ssl``.
+    user, password : str, optional
+        Account; the server is not asked for a login without it.
+    attachments : sequence of str or os.PathLike
+        Files to attach.
+    context : ssl.SSLContext, optional
+        How the server's certificate is checked; the system's authorities by default.
+    timeout : float
+        How long to wait for the server (s).
+
+    Raises
+    ------
+    ConfigurationError
+        Where an address or the password is missing.
+    OutputError
+        Where the server cannot be reached, refuses the login or a recipient; names the server and the cause.
+    """
+    if not sender or not recipients:
+        raise ConfigurationError("mail: sender and recipients are needed; set email in the configuration.")
+    if user and not password:
+        raise ConfigurationError(
+            f"mail: no password of {user} at {host}; put it into ${PASSWORD_VARIABLE} or the keyring (smtp://{host})."
+        )
+    name, _, told = host.partition(":")
+    number = port or (int(told) if told.isdigit() else PORTS[security])
+    message = _message(subject, text, sender, recipients, attachments)
+    secure = context or ssl.create_default_context()
+    try:
+        if security == "ssl":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(name, number, timeout=timeout, context=secure)
+        else:
+            server = smtplib.SMTP(name, number, timeout=timeout)
+        with server:
+            if security == "starttls":
+                server.starttls(context=secure)
+            if user and password:
+                server.login(user, password)
+            refused = server.send_message(message)
+    except (smtplib.SMTPException, OSError) as error:
+        raise OutputError(
+            f"mail: {name}:{number} did not take it ({_words(error)}). Nothing else is lost by that."
+        ) from None
+    if refused:
+        raise OutputError(f"mail: {name}:{number} refused {', '.join(sorted(refused))}; the others got it.")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        told = (
+            error.smtp_error.decode("utf-8", "replace")
+            if isinstance(error.smtp_error, bytes)
+            else error.smtp_error
+        )
+        return f"{error.smtp_code} {told}"
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return f"recipients refused: {', '.join(sorted(error.recipients))}"
+    return str(error) or type(error).__name__
+
+
+def _message(
+    subject: str, text: str, sender: str, recipients: Sequence[str], attachments: Sequence[str | os.PathLike]
+) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = subject
+    message["From"] = sender
+    message["To"] = ", ".join(recipients)
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip("> ") or None)
+    message.set_content(text)
+    for path in map(Path, attachments):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OutputError(f"mail: {path} cannot be attached ({error.strerror}).") from None
+        message.add_attachment(content, maintype="application", subtype="octet-stream", filename=path.name)
+    return message
