@@ -192,3 +192,72 @@ def checksums(folder):
     """SHA-256 of every file below a folder."""
     files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+# -------------------------------------------------------------- a month
+
+MONTH_SHAPE = (20, 40)
+MONTH_BIASES = ["ob01010_raw.fits", "ob02010_raw.fits", "ob03010_raw.fits"]
+MONTH_DARKS = ["od01010_raw.fits", "od02010_raw.fits", "od03010_raw.fits", "od04010_raw.fits"]
+
+
+def with_defects(seed, hot=()):
+    """A frame without overscan: CCDBIAS of the built-in table, noise, a hot column, hot pixels and a hit."""
+    image = raw_frame(seed, MONTH_SHAPE, level=1402.0).astype(np.int64)
+    image[:, 12] += 15
+    for y, x, counts in hot:
+        image[y, x] += counts
+    image[seed % 20, 2 * seed % 40] += 3000
+    return image.astype(np.uint16)
+
+
+def write_month(folder):
+    """Three biases of three image sets, four darks, their baselines, and an association for each pipeline."""
+    # without overscan the first pixel is the first illuminated one
+    trimmed = {"LTV1": 0.0, "LTV2": 0.0}
+    for n, name in enumerate(MONTH_BIASES):
+        frames = [with_defects(10 * n + i, [(5, 5, 60)]) for i in range(3)]
+        write_raw(
+            folder / name,
+            "BIAS",
+            imsets=3,
+            frames=frames,
+            begin=BEGIN + n,
+            primary={"BPIXTAB": "N/A"},
+            sci=trimmed,
+        )
+    for n, name in enumerate(MONTH_DARKS):
+        frames = [with_defects(100 + n, [(5, 5, 60), (8, 30, 500), (15, 22, 2000)])]
+        write_raw(
+            folder / name,
+            "DARK",
+            imsets=1,
+            frames=frames,
+            begin=BEGIN + n,
+            primary={"BPIXTAB": "N/A"},
+            sci=trimmed,
+        )
+    generator = np.random.default_rng(1)
+    noise = generator.normal(0, 0.5, MONTH_SHAPE)
+    flags = np.zeros(MONTH_SHAPE, dtype=np.int16)
+    flags[5, 5] = 16
+    primary = {"TASKNAME": "refbias"}
+    write_reference(folder / "super_bia.fits", noise, np.full(MONTH_SHAPE, 0.4), flags, primary)
+    write_reference(
+        folder / "base_bia.fits", noise + 0.1, np.full(MONTH_SHAPE, 0.3), primary={"TASKNAME": "BASEJOIN"}
+    )
+    rate = generator.normal(0.01, 0.003, MONTH_SHAPE)
+    rate[3, 3] = 2.0  # annealed since
+    primary = {"FILETYPE": "DARK IMAGE", "TASKNAME": "BASEDARK"}
+    write_reference(folder / "base_drk.fits", rate, np.full(MONTH_SHAPE, 0.001), primary=primary)
+    for name, members in MONTH_MEMBERS.items():
+        association(folder / f"{name}.json", **members)
+
+
+MONTH_MEMBERS = {
+    "basebias": {"bias": MONTH_BIASES},
+    "refbias": {"bias": MONTH_BIASES},
+    "weekbias": {"bias": MONTH_BIASES, "basebias": "base_bia.fits"},
+    "basedark": {"dark": MONTH_DARKS, "superbias": "super_bia.fits"},
+    "weekdark": {"dark": MONTH_DARKS, "superbias": "super_bia.fits", "basedark": "base_drk.fits"},
+}
