@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "regress": ("refstis.commands.regress:regress", "Delivery"),
     "report": ("refstis.commands.report:report", "Delivery"),
     "deliver": ("refstis.commands.deliver:deliver", "Delivery"),
+    "custom-dark": ("refstis.commands.custom_dark:custom_dark", "One exposure"),
     "score": ("refstis.commands.score:score", "A known truth"),
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }
