@@ -52,6 +52,7 @@ class _Making:
     products = 0
     handler = _ProductLog()
     config: LogConfig | None = None
+    levels: ClassVar[dict[str, int]] = {}
 
 
 _Making.handler.setFormatter(RefstisStep._log_records_formatter)  # noqa: SLF001 - our own class
@@ -74,8 +75,13 @@ def making_products() -> Iterator[None]:
     with _Making.lock:
         _Making.products += 1
         if _Making.products == 1:
-            for name in names:
-                logging.getLogger(name).addHandler(_Making.handler)
+            for log in map(logging.getLogger, names):
+                log.addHandler(_Making.handler)
+                _Making.levels[log.name] = log.level
+                if not log.isEnabledFor(
+                    logging.INFO
+                ):  # where else messages appear is the calling program's choice
+                    log.setLevel(logging.INFO)
             if LogConfig.applied is None:
                 # else every step would set up logging anew, and take it away from products beside it
                 _Making.config = LogConfig([], level=logging.NOTSET)
@@ -88,8 +94,9 @@ def making_products() -> Iterator[None]:
             _Making.products -= 1
             if not _Making.products:
                 gc.unfreeze()
-                for name in names:
-                    logging.getLogger(name).removeHandler(_Making.handler)
+                for log in map(logging.getLogger, names):
+                    log.removeHandler(_Making.handler)
+                    log.setLevel(_Making.levels.pop(log.name))
                 if _Making.config is not None:
                     _Making.config.undo([name for name in names if name != "py.warnings"])
                     _Making.config = None
