@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -147,7 +148,9 @@ def _window_medians(padded, height, width, first, last, out):
             out[y, begin : begin + size] = found[:size]
 
 
-def window_median(image: np.ndarray, kernel: tuple[int, int], mode: str) -> np.ndarray:
+def window_median(
+    image: np.ndarray, kernel: tuple[int, int], mode: Literal["constant", "symmetric"]
+) -> np.ndarray:
     """Running median of an image.
 
     Parameters

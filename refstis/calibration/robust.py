@@ -21,9 +21,9 @@ class ClippedStatistics(NamedTuple):
         Of the values that are left.
     """
 
-    mean: float
-    median: float
-    std: float
+    mean: float | np.floating
+    median: float | np.floating
+    std: float | np.floating
 
 
 # Every so many values, one goes into the sample that the median is looked for with; the sample's ranks on either side

@@ -6,7 +6,7 @@ The limits are those of refstis 0.8, which go back to STIS ISR 99-08. Each is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,31 +29,41 @@ __all__ = [
 HOT_PIXEL = 16
 
 
-def average_biases(biases: Sequence[ReferenceImage], counts: Sequence[int]) -> ReferenceImage:
+def average_biases(biases: Iterable[tuple[ReferenceImage, int]]) -> ReferenceImage:
     r"""Mean of sums of frames, each frame with the same weight.
 
-    .. math:: S = \sum_k \frac{S_k}{W}, \quad \sigma = \sqrt{\sum_k \frac{\sigma_k^2}{W^2}}, \quad W = \sum_k N_k
+    .. math:: S = \frac{\sum_k S_k}{W}, \quad \sigma = \sqrt{\frac{\sum_k \sigma_k^2}{W^2}}, \quad W = \sum_k N_k
 
     Parameters
     ----------
-    biases : sequence of ReferenceImage
-        Sums of frames (DN), as cosmic-ray rejection leaves them.
-    counts : sequence of int
-        Number of frames in each (NCOMBINE).
+    biases : iterable of tuple
+        Sums of frames (DN), as cosmic-ray rejection leaves them, each with its number of frames (NCOMBINE). They are
+        taken one after the other, so that an iterator needs the memory of one.
 
     Returns
     -------
     ReferenceImage
         Mean frame (DN); flags are combined by OR. Sums are taken in the order given, in float32.
+
+    Raises
+    ------
+    ValueError
+        Where there is no bias.
     """
-    first = biases[0]
-    total, square, flags = first.sci.copy(), first.err * first.err, first.dq.copy()
-    for bias in biases[1:]:
-        total += bias.sci
-        square += bias.err * bias.err
-        flags |= bias.dq
-    weight = np.float32(sum(counts))
-    return ReferenceImage(total / weight, np.sqrt(square / (weight * weight)), flags)
+    total = square = flags = None
+    weight = 0
+    for bias, count in biases:
+        if total is None:
+            total, square, flags = bias.sci.copy(), bias.err * bias.err, bias.dq.copy()
+        else:
+            total += bias.sci
+            square += bias.err * bias.err
+            flags |= bias.dq
+        weight += count
+    if total is None:
+        raise ValueError("no biases to average")
+    frames = np.float32(weight)
+    return ReferenceImage(total / frames, np.sqrt(square / (frames * frames)), flags)
 
 
 def average_references(first: ReferenceImage, second: ReferenceImage) -> ReferenceImage:

@@ -338,6 +338,19 @@ class ExposureLibrary:
                     f"{exposure.name}: taken on the other side of STIS's electronics than {first.name} (2001 July). "
                     "Make a product for each side."
                 )
+        self._check_sizes()
+
+    def _check_sizes(self):
+        # raw exposures and such without overscan may stand side by side: those of one state have one size
+        seen: dict[bool, tuple[str, tuple[int, int]]] = {}
+        for exposure in self.exposures:
+            for version, imset in enumerate(exposure.imsets, start=1):
+                name, shape = seen.setdefault(exposure.done("BLEVCORR"), (exposure.name, imset.sci.shape))
+                if imset.sci.shape != shape:
+                    raise InputError(
+                        f"{exposure.name}: image set {version} has {imset.sci.shape[1]} x {imset.sci.shape[0]} pixels; "
+                        f"{name} has {shape[1]} x {shape[0]}. A product is made of images of one size: leave it out."
+                    )
 
     @property
     def _name(self):

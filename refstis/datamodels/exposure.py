@@ -352,6 +352,12 @@ class Exposure:
             procedure=self.procedure if procedure is None else (*self.procedure, procedure),
         )
 
+    def release(self) -> None:
+        """Forget pixels that were read; they are read again where somebody asks for them."""
+        for imset in self.imsets:
+            for pixels in (imset.sci, imset.err, imset.dq):
+                pixels.release()
+
     def map_imsets(self, function: Callable[[Imset], Imset]) -> Exposure:
         """The same exposure with a function applied to each image set.
 
@@ -493,9 +499,12 @@ class _Stored:
 
     def __call__(self, rows, columns):
         with self.lock:
-            if self.array is None:
-                self.array = self.read()
-        return self.array[rows, columns]
+            array = self.array = self.read() if self.array is None else self.array
+        return array[rows, columns]
+
+    def release(self):
+        with self.lock:
+            self.array = None
 
     def read(self):
         bitpix, shape = int(self.header["BITPIX"]), (int(self.header["NAXIS2"]), int(self.header["NAXIS1"]))

@@ -82,6 +82,11 @@ class Pixels:
 
         return cls(shape, dtype, produce, constant=value)
 
+    def release(self) -> None:
+        """Forget what was read from a file; it is read again where somebody asks for it."""
+        if hasattr(self._produce, "release"):
+            self._produce.release()
+
     def __getitem__(self, key):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         line = isinstance(rows, int | np.integer)

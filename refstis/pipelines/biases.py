@@ -62,21 +62,26 @@ class BaseBiasPipeline(RefstisPipeline):
             Where no file holds more than one image set.
         """
         self.reference_header.product = "basebias"
-        combined = []
-        for bias in self.library(inputs):
+        mean = self.average.run(self._combined(self.library(inputs)))
+        columns = self.replace_hot_columns.run(mean)
+        return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
+
+    def _combined(self, library):
+        """Each file combined alone, one after the other, so that only one has its pixels in memory."""
+        found = False
+        for bias in library:
             if len(bias.imsets) == 1 and not bias.done("CRCORR"):
                 logger.warning(
                     "%s: left out, as cosmic rays cannot be found in a single image set.", bias.name
                 )
                 continue
-            combined.append(self.run_each((*FRAME_STAGES, "crcorr"), bias))
-        if not combined:
+            found = True
+            yield self.run_each((*FRAME_STAGES, "crcorr"), bias)
+            bias.release()
+        if not found:
             raise InputError(
                 f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2."
             )
-        mean = self.average.run(combined)
-        columns = self.replace_hot_columns.run(mean)
-        return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
 
 
 class RefBiasPipeline(RefstisPipeline):

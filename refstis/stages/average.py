@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 
 from refstis.calibration.superbias import average_biases
 from refstis.datamodels.association import ExposureLibrary
-from refstis.datamodels.exposure import Imset
+from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_float
 from refstis.errors import InputError
 from refstis.stages.base import RefstisStep
@@ -28,8 +29,8 @@ class AverageStep(RefstisStep):
 
         Parameters
         ----------
-        biases : str, os.PathLike, ExposureLibrary or sequence
-            Biases after cosmic-ray rejection (DN), or their association.
+        biases : str, os.PathLike, ExposureLibrary or iterable
+            Biases after cosmic-ray rejection (DN), or their association. An iterator is asked for one after the other.
 
         Returns
         -------
@@ -39,27 +40,41 @@ class AverageStep(RefstisStep):
         Raises
         ------
         InputError
-            Where a bias holds more than one image set, or fewer than two frames were combined in it.
+            Where there is no bias, one holds more than one image set, or fewer than two frames were combined in it.
         """
-        library = ExposureLibrary.open(biases, "bias")
-        for bias in library:
-            if len(bias.imsets) != 1 or bias.ncombine <= 1:
-                raise InputError(
-                    f"{bias.name}: {len(bias.imsets)} image set(s), NCOMBINE {bias.ncombine}; expected one "
-                    "image set of at least 2 "
-                    "frames. Run crcorr first."
-                )
-        counts = [bias.ncombine for bias in library]
-        mean = average_biases([reference_image(bias) for bias in library], counts)
-        first = library.exposures[0]
-        total = header_float(sum(float(bias.primary.get("TEXPTIME", 0.0)) for bias in library))
+        if not isinstance(biases, Iterator):
+            biases = ExposureLibrary.open(biases, "bias")
+        heads: list[Exposure] = []
+
+        def images():
+            for bias in biases:
+                _check(bias)
+                # of what follows the first only the keywords are needed afterwards
+                heads.append(bias if not heads else dataclasses.replace(bias, imsets=(), input_dq=()))
+                counts.append(bias.ncombine)
+                yield reference_image(bias), bias.ncombine
+
+        counts: list[int] = []
+        try:
+            mean = average_biases(images())
+        except ValueError as error:
+            raise InputError(
+                f"average: {error}. Give biases that are combined of at least 2 frames each."
+            ) from None
+        first = heads[0]
+        total = header_float(sum(float(bias.primary.get("TEXPTIME", 0.0)) for bias in heads))
         imset = Imset.of_arrays(*mean, first.imsets[0]).with_keywords(
             {"NCOMBINE": sum(counts), "EXPTIME": total}
         )
-        words = (
-            f"The {len(library)} combinations were averaged, weighted by their numbers of frames "
-            f"({sum(counts)} in all)."
-        )
+        words = f"The {len(heads)} combinations were averaged, weighted by their numbers of frames ({sum(counts)} in all)."
         product = first.changed({"TEXPTIME": total, "NCOMBINE": sum(counts)}, [imset], procedure=words)
-        records = tuple(record for bias in library for record in bias.inputs)
-        return dataclasses.replace(product, inputs=records)
+        records = tuple(record for bias in heads for record in bias.inputs)
+        return dataclasses.replace(product, inputs=records, input_dq=())
+
+
+def _check(bias):
+    if len(bias.imsets) != 1 or bias.ncombine <= 1:
+        raise InputError(
+            f"{bias.name}: {len(bias.imsets)} image set(s), NCOMBINE {bias.ncombine}; expected one image set of at "
+            "least 2 frames. Run crcorr first."
+        )

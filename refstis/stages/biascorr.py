@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +17,7 @@ from refstis.errors import ReferenceFileError
 from refstis.stages.base import RefstisStep
 from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
 
-__all__ = ["BiasCorrStep", "matched_reference", "reference_image", "subtract_reference"]
+__all__ = ["BiasCorrStep", "matched_reference", "open_reference", "reference_image", "subtract_reference"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +54,11 @@ class BiasCorrStep(RefstisStep):
         done = with_ccd_keywords(exposure, ccd_parameters(self, exposure))
         if found.path is None:
             return done.changed({"BIASCORR": "OMIT"}, procedure="No superbias was subtracted (BIASFILE N/A).")
-        superbias = Exposure.open(found.path)
+        superbias, image = open_reference(found.path)
         if is_dummy(superbias):
             return done.changed(
                 {"BIASCORR": "SKIPPED"}, procedure=f"No superbias was subtracted ({found.name} is a dummy)."
             )
-        image = reference_image(superbias)
 
         def subtract(imset: Imset) -> Imset:
             if not imset.good:
@@ -104,6 +105,29 @@ def is_dummy(reference: Exposure) -> bool:
         True where PEDIGREE begins with DUMMY.
     """
     return str(reference.primary.get("PEDIGREE", "")).upper().startswith("DUMMY")
+
+
+def open_reference(path: Path) -> tuple[Exposure, ReferenceImage]:
+    """Open a reference image, once for each state of its file, so that a month of darks shares its pixels.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    tuple
+        The reference with its headers, and its pixels.
+    """
+    status = path.stat()
+    return _open_reference(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=2)
+def _open_reference(path, _modified, _size):
+    reference = Exposure.open(path)
+    return reference, reference_image(reference)
 
 
 def reference_image(reference: Exposure) -> ReferenceImage:
@@ -179,5 +203,5 @@ def subtract_reference(imset: Imset, reference: ReferenceImage) -> Imset:
     return imset.with_pixels(
         sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] - reference.sci[y, x]),
         err=Pixels(sci.shape, np.float32, lambda y, x: combined_uncertainty(err[y, x], reference.err[y, x])),
-        dq=Pixels.of(reference.dq) if dq.constant == 0 else Pixels.of(dq[:] | reference.dq),
+        dq=Pixels(sci.shape, np.int16, lambda y, x: dq[y, x] | reference.dq[y, x]),
     )

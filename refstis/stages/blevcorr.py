@@ -119,8 +119,11 @@ def _subtract(exposure, imset, ccd, windows):
 def _window(pixels, bottom, left, shape):
     if pixels.constant is not None:
         return Pixels.filled(shape, pixels.dtype, pixels.constant)
-    ny, nx = shape
-    return Pixels.of(pixels[bottom : bottom + ny, left : left + nx])
+
+    def produce(y, x):
+        return pixels[bottom + y.start : bottom + y.stop, left + x.start : left + x.stop]
+
+    return Pixels(shape, pixels.dtype, produce)
 
 
 def _trimmed_wcs(imset, left, bottom):

@@ -10,7 +10,7 @@ import numpy as np
 
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP, SIDE2_BEGIN, dark_scale, median_dark
 from refstis.calibration.tempcorr import mean_temperature
-from refstis.datamodels.exposure import Exposure, Imset
+from refstis.datamodels.exposure import Imset
 from refstis.datamodels.keywords import header_float
 from refstis.datamodels.tables import ReferenceTable, read_temperatures
 from refstis.stages.base import RefstisStep
@@ -18,7 +18,6 @@ from refstis.stages.biascorr import (
     header_name,
     is_dummy,
     matched_reference,
-    reference_image,
     subtract_reference,
 )
 from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
@@ -66,12 +65,11 @@ class DarkCorrStep(RefstisStep):
         done = with_ccd_keywords(exposure, ccd)
         if found.path is None:
             return done.changed({"DARKCORR": "OMIT"}, procedure="No superdark was subtracted (DARKFILE N/A).")
-        superdark = Exposure.open(found.path)
+        superdark, image = open_reference(found.path)
         if is_dummy(superdark):
             return done.changed(
                 {"DARKCORR": "SKIPPED"}, procedure=f"No superdark was subtracted ({found.name} is a dummy)."
             )
-        image = reference_image(superdark)
         slope = float(superdark.primary.get("DRK_VS_T", DRK_VS_T))
         reference_temperature = float(superdark.primary.get("REF_TEMP", REF_TEMP))
 

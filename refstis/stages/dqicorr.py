@@ -87,11 +87,21 @@ def _table_mask(exposure, imset, bad):
 
 
 def _flagged(imset, mask, saturate):
+    """Flags of an image set with those of the mask and of saturation; few pixels are saturated, so their places do."""
     saturated = saturated_pixels(imset.sci[:], saturate)
     if mask is None and not len(saturated):
         return imset.dq
     if not len(saturated) and imset.dq.constant == 0:
         return mask
-    flags = imset.dq[:].copy() if mask is None else imset.dq[:] | mask[:]
-    flags.flat[saturated] |= SATURATED
-    return Pixels.of(flags)
+    dq, width = imset.dq, imset.sci.shape[1]
+
+    def produce(rows, columns):
+        flags = dq[rows, columns] if mask is None else dq[rows, columns] | mask[rows, columns]
+        first, last = np.searchsorted(saturated, (rows.start * width, rows.stop * width))
+        y, x = np.divmod(saturated[first:last], width)
+        inside = (x >= columns.start) & (x < columns.stop)
+        flags = flags.copy()
+        flags[y[inside] - rows.start, x[inside] - columns.start] |= SATURATED
+        return flags
+
+    return Pixels(dq.shape, np.int16, produce)
