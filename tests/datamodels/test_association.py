@@ -297,3 +297,14 @@ def test_an_association_of_references_alone(folder):
 def test_ordinary_exposures(folder, flag):
     write_raw(folder / "ob03010_raw.fits", sci={"EXPFLAG": flag, "IMSET_OK": True})
     assert len(ExposureLibrary.open([folder / "ob01010_raw.fits", folder / "ob03010_raw.fits"], "bias")) == 2
+
+
+def test_images_of_different_sizes(folder):
+    write_raw(folder / "ob03010_raw.fits", shape=(24, 39))
+    write_raw(folder / "ob04010_flt.fits", shape=(20, 30), primary={"BLEVCORR": "COMPLETE"})
+    with pytest.raises(
+        InputError, match=r"ob03010_raw\.fits: image set 1 has 39 x 24 pixels; ob01010_raw\.fits has 40 x 24"
+    ):
+        ExposureLibrary.open([folder / "ob01010_raw.fits", folder / "ob03010_raw.fits"], "bias")
+    # without overscan an exposure is smaller than the raw ones beside it
+    assert len(ExposureLibrary.open([folder / "ob01010_raw.fits", folder / "ob04010_flt.fits"], "bias")) == 2
