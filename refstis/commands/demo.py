@@ -76,7 +76,7 @@ class _Lines:
 
     def __init__(self, console):
         self._console = console
-        self._stage = ""
+        self._stage, self._done = "", 0
 
     def __enter__(self):
         return self
@@ -87,9 +87,10 @@ class _Lines:
     def show(self, stage: str, done: int, total: int, name: str) -> None:
         """Tell what begins."""
         if stage != self._stage:
-            self._stage = stage
+            self._stage, self._done = stage, 0
             self._console.print(f"{_STAGES[stage]}: {total}", markup=False, highlight=False)
-        if stage == "make" and name:
+        if stage == "make" and done > self._done:
+            self._done = done
             self._console.print(f"  {done} of {total}: {name}", markup=False, highlight=False, soft_wrap=True)
 
 

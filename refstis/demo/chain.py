@@ -32,6 +32,8 @@ class Demonstration:
         Where everything lies.
     page : pathlib.Path
         The page to look at.
+    profile : str
+        Name or folder of the profile.
     scores : list of dict
         Of each product: ``file`` below `folder`, ``name``, ``procedure``, and ``figures`` as
         `refstis.simulation.score` gives them.
@@ -41,6 +43,7 @@ class Demonstration:
 
     folder: Path
     page: Path
+    profile: str
     scores: list[dict[str, Any]] = field(default_factory=list)
     raws: int = 0
 
@@ -92,10 +95,10 @@ def demonstrate(
         Where the folder holds anything else, or cannot be written.
     """
     told = progress or _nothing
-    demo = Demonstration(Path(folder), Path(folder) / "report.html")
+    demo = Demonstration(Path(folder), Path(folder) / "report.html", profile)
     _claim(demo, {"seed": seed, "size": size})
     _simulate(demo, seed, size, told)
-    plan = _make(demo, profile, told)
+    plan = _make(demo, told)
     _compare(demo, plan, told)
     return demo
 
@@ -168,8 +171,10 @@ class _Listener:
         self._progress = progress
         self._done, self._total = 0, 0
 
-    def planned(self, _plan: Any, chosen: Sequence[str]) -> None:
-        self._total = self._done + len(chosen)
+    def planned(self, plan: Any, chosen: Sequence[str]) -> None:
+        # Bias-subtracted darks are steps on the way, and what need not be made again is done.
+        self._total = sum(node.kind != "biassub" for node in plan.nodes.values())
+        self._done = self._total - len(chosen)
         self._progress("make", self._done, self._total, "")
 
     def started(self, node: Any) -> None:
@@ -183,14 +188,14 @@ class _Listener:
         self._progress("make", self._done, self._total, text)
 
 
-def _make(demo: Demonstration, profile: str, progress: Progress) -> Any:
+def _make(demo: Demonstration, progress: Progress) -> Any:
     """Make the month's products as `refstis run` does; return the plan."""
     from refstis.anneal.runner import run
     from refstis.anneal.survey import Survey, open_ledger
 
     with _own_tables(demo), open_ledger(None, demo.products) as ledger:
         survey = Survey(
-            demo.month, demo.products, ledger, anneals=demo.month / "anneals.csv", profile=profile
+            demo.month, demo.products, ledger, anneals=demo.month / "anneals.csv", profile=demo.profile
         )
         result = run(survey, listener=_Listener(progress), command=("refstis", "demo"))
     if result.interrupted:
@@ -198,8 +203,8 @@ def _make(demo: Demonstration, profile: str, progress: Progress) -> Any:
     if result.failed:
         first = result.failed[0]
         raise OutputError(
-            f"{demo.products / first.identity}: {first.reason}. {len(result.failed)} products of the demonstration "
-            "failed; remove the folder and try again, or report it."
+            f"{demo.products / first.identity}: {first.reason.rstrip('.')}. {len(result.failed)} of the products were "
+            "not made; remove the folder and try again."
         )
     return result.plan
 

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Picture", "completeness", "hot_rates", "images", "poster", "pulls", "zoom_window", "zooms"]
+__all__ = [
+    "Picture",
+    "columns",
+    "completeness",
+    "errors",
+    "hot_pixels",
+    "hot_rates",
+    "images",
+    "poster",
+    "pulls",
+    "zoom_window",
+    "zooms",
+]
 
 # Colours that the page replaces, so that a drawing follows a dark or a light page. The two of the data are Okabe's
 # and Ito's blue and vermilion, which all kinds of colour vision tell apart; lines differ in their dashes as well.
@@ -30,7 +42,7 @@ _LEVELS = 64
 # Rates of the pictures in which hot pixels, from 0.1 on, are to stand out (e-/s).
 _ZOOMED = (0.0, 0.15)
 _RATE = "e⁻/s at 18 °C"
-_RATES, _COUNTS, _DIFFERENCES, _DENSITY = "inferno", "cividis", "RdBu_r", "density"
+_RATES, _COUNTS, _DIFFERENCES, _DENSITY = "inferno", "viridis", "RdBu_r", "density"
 _STYLE = {
     "font.size": 10.5, "svg.fonttype": "none", "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "grid.linewidth": 0.6, "legend.frameon": False,
@@ -138,8 +150,8 @@ def _drawing(width: float, height: float) -> Figure:
 
 
 def _plot(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = _drawing(5.0, 3.6)
-    axes = figure.add_axes((0.14, 0.145, 0.84, 0.83), facecolor="none")
+    figure = _drawing(5.1, 4.0)
+    axes = figure.add_axes((0.165, 0.13, 0.815, 0.85), facecolor="none")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.grid(visible=True)
@@ -148,8 +160,8 @@ def _plot(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 def _square(shape: Sequence[int], corner: Sequence[int], step: int) -> tuple[Figure, Axes]:
     """Axes of an image, with room for a colour bar at its right."""
-    figure = _drawing(5.0, 4.0)
-    axes = figure.add_axes((0.62 / 5.0, 0.52 / 4.0, 3.4 / 5.0, 3.4 / 4.0), facecolor="none")
+    figure = _drawing(5.1, 4.0)
+    axes = figure.add_axes((0.72 / 5.1, 0.52 / 4.0, 3.4 / 5.1, 3.4 / 4.0), facecolor="none")
     for spine in axes.spines.values():
         spine.set_visible(True)
     axes.set_xlim(corner[1], corner[1] + shape[1] * step)
@@ -178,7 +190,7 @@ def _image(
         axes.patch.set_gid("pixels")
         colours = figure.colorbar(
             ScalarMappable(Normalize(scale.low, scale.high), scale.cmap),
-            cax=figure.add_axes((4.14 / 5.0, 0.52 / 4.0, 0.13 / 5.0, 3.4 / 4.0)),
+            cax=figure.add_axes((4.24 / 5.1, 0.52 / 4.0, 0.13 / 5.1, 3.4 / 4.0)),
             extend="both",
             extendfrac=0.03,
             label=scale.label,
@@ -205,20 +217,20 @@ def images(comparison: Comparison, name: str) -> list[Picture]:
     value, truth = _smaller(comparison.value), _smaller(comparison.truth)
     step = comparison.value.shape[1] // value.shape[1]
     dark = comparison.figures["kind"] == "dark"
-    unit, cmap = (_RATE, _RATES) if dark else ("DN", _COUNTS)
+    unit, cmap = _unit(comparison), _RATES if dark else _COUNTS
     noise = float(np.median(comparison.limit[comparison.ordinary])) / step
-    low, high = _stretch(truth, noise)
-    scale = _Scale(low, high, cmap, unit)
     # thousandths keep the numbers at the colour bar short
     factor = 1000.0 if dark else 1.0
-    apart = _Scale(
-        -4.0 * noise * factor, 4.0 * noise * factor, _DIFFERENCES, f"{'10⁻³ ' if dark else ''}{unit}"
-    )
+    value, truth, noise = value * factor, truth * factor, noise * factor
+    unit = f"10⁻³ {unit}" if dark else unit
+    low, high = _stretch(truth, noise)
+    scale = _Scale(low, high, cmap, unit)
+    apart = _Scale(-4.0 * noise, 4.0 * noise, _DIFFERENCES, unit)
     return [
         _image(value, scale, f"{name}-value", "The product", step=step),
         _image(truth, scale, f"{name}-truth", "The truth, in the same colours", step=step),
         _image(
-            (value - truth) * factor,
+            value - truth,
             apart,
             f"{name}-apart",
             "Product minus truth; the colours end at four times the smallest possible noise",
@@ -277,6 +289,87 @@ def pulls(comparison: Comparison, name: str) -> Picture:
         axes.legend(loc="upper right")
         caption = "Does ERR tell the truth? Beyond ±7 is counted at the ends"
         return Picture(_svg(figure, name, caption), caption)
+
+
+def errors(comparison: Comparison, name: str) -> Picture:
+    """Draw the distribution of errors of ordinary pixels, and the narrowest that there can be.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Product and truth.
+    name : str
+        Of the drawing, unique on the page.
+
+    Returns
+    -------
+    Picture
+        A histogram.
+    """
+    import matplotlib as mpl
+
+    chosen = comparison.ordinary
+    error, sigma = (comparison.value - comparison.truth)[chosen], comparison.limit[chosen]
+    reach = 6.0 * float(np.median(sigma))
+    edges = np.linspace(-reach, reach, 97)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    expected = np.zeros_like(middle)
+    for part in np.quantile(sigma, np.linspace(0.05, 0.95, 10)):
+        expected += np.exp(-0.5 * (middle / part) ** 2) / part
+    expected *= error.size * (edges[1] - edges[0]) / (10.0 * np.sqrt(2.0 * np.pi))
+    with mpl.rc_context(_STYLE):
+        figure, axes = _plot(f"product − truth ({_unit(comparison)})", "pixels")
+        axes.stairs(np.histogram(error, edges)[0], edges, color=FIRST, linewidth=1.3, label="product")
+        axes.plot(middle, expected, color=SECOND, linestyle=_DASHES[1], label="least noise")
+        axes.set_yscale("log")
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(bottom=0.5)
+        axes.legend(loc="upper right")
+        caption = "Errors of ordinary pixels, and what photons and read noise of the same frames alone leave"
+        return Picture(_svg(figure, name, caption), caption)
+
+
+def columns(comparison: Comparison, name: str) -> Picture:
+    """Draw the mean error of each column.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Product and truth.
+    name : str
+        Of the drawing, unique on the page.
+
+    Returns
+    -------
+    Picture
+        A dot for each column, of its ordinary pixels.
+    """
+    import matplotlib as mpl
+
+    chosen = comparison.ordinary
+    count = chosen.sum(axis=0)
+    known = np.flatnonzero(count > 0.2 * chosen.shape[0])
+    error = np.where(chosen, comparison.value - comparison.truth, 0.0).sum(axis=0)[known] / count[known]
+    least = np.sqrt(np.where(chosen, comparison.limit**2, 0.0).sum(axis=0)[known]) / count[known]
+    factor = 1000.0 if comparison.figures["kind"] == "dark" else 1.0
+    error, usual = error * factor, float(np.median(least)) * factor
+    reach = max(4.0 * usual, 1.3 * float(np.quantile(np.abs(error), 0.99)))
+    with mpl.rc_context(_STYLE):
+        figure, axes = _plot(
+            "column (pixels)", f"mean error ({'10⁻³ ' if factor > 1.0 else ''}{_unit(comparison)})"
+        )
+        axes.plot(known, error, ".", markersize=2.5, color=FIRST, label="product")
+        axes.axhline(-2.0 * usual, color=SECOND, linestyle=_DASHES[1], label="twice the least noise")
+        axes.axhline(2.0 * usual, color=SECOND, linestyle=_DASHES[1])
+        axes.set_ylim(-reach, 1.25 * reach)
+        axes.set_xlim(0, chosen.shape[1])
+        axes.legend(loc="upper right", ncols=2, columnspacing=1.0)
+        caption = "Mean error of each column, hot pixels left out"
+        return Picture(_svg(figure, name, caption), caption)
+
+
+def _unit(comparison: Comparison) -> str:
+    return _RATE if comparison.figures["kind"] == "dark" else "DN"
 
 
 def hot_rates(comparison: Comparison, name: str) -> Picture:
@@ -350,6 +443,48 @@ def completeness(flags: Sequence[tuple[str, dict[str, Any]]], name: str) -> Pict
         axes.set_ylim(-3.0, 103.0)
         axes.legend(loc="lower right")
         caption = "Pixels flagged as hot; what is right of the dotted line is hot by definition"
+        return Picture(_svg(figure, name, caption), caption)
+
+
+def hot_pixels(
+    days: Sequence[float], true: Sequence[int], products: Sequence[tuple[str, float, float, int]], name: str
+) -> Picture:
+    """Draw how many pixels are hot from day to day, and how many are in the superdarks.
+
+    Parameters
+    ----------
+    days : sequence of float
+        Of each dark, since the anneal.
+    true : sequence of int
+        Pixels that are hot while it is taken.
+    products : sequence of tuple
+        Label, first and last day, and number of hot pixels of at most three superdarks.
+    name : str
+        Of the drawing, unique on the page.
+
+    Returns
+    -------
+    Picture
+        A dot for each dark, a line for each superdark.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        figure, axes = _plot("days since the anneal", "hot pixels (thousands)")
+        axes.plot(
+            days, np.asarray(true) / 1000.0, "x", color=INK, markersize=4.5, label="truth, dark by dark"
+        )
+        for (label, begin, end, number), dash, marker, colour in zip(
+            products, _DASHES, _MARKERS, (FIRST, SECOND, SECOND), strict=False
+        ):
+            axes.plot(
+                (begin, end), (number / 1000.0, number / 1000.0), linestyle=dash, marker=marker, markersize=4.5,
+                markerfacecolor="none", color=colour, linewidth=1.5, label=label,
+            )  # fmt: skip
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.25 * (high - low))
+        axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
+        caption = "Pixels that reach 0.1 e⁻/s: more from day to day; a superdark shows those of its own days"
         return Picture(_svg(figure, name, caption), caption)
 
 
@@ -445,7 +580,7 @@ def poster(single: np.ndarray, comparison: Comparison, window: tuple[slice, slic
     from matplotlib.patches import Rectangle
     from PIL import Image
 
-    width, height, side = 13.6, 4.1, 3.25
+    width, height, side = 13.9, 4.1, 3.2
     figure = Figure(figsize=(width, height), dpi=88)
     rows, columns = window
     value = _smaller(comparison.value)

@@ -45,6 +45,7 @@ class Page:
         self._products: list[dict[str, Any]] = []
         self._zooms: list[figures.Picture] = []
         self._flags: list[tuple[str, dict[str, Any]]] = []
+        self._hot: list[tuple[str, float, float, int]] = []
         self._poster: bytes = b""
 
     def add(self, node: Node, comparison: Comparison) -> None:
@@ -59,10 +60,11 @@ class Page:
         """
         name = f"product-{len(self._products) + 1}"
         dark = comparison.figures["kind"] == "dark"
-        plots = [figures.pulls(comparison, f"{name}-pulls")]
+        draw = figures.hot_rates if dark else figures.errors
+        plots = [one(comparison, f"{name}-{one.__name__}") for one in (figures.pulls, draw, figures.columns)]
         if dark:
-            plots.append(figures.hot_rates(comparison, f"{name}-rates"))
             self._flags.append((label(node), comparison.figures["flags"]))
+            self._hot.append((label(node), *self._days(node), int((comparison.value >= 0.1).sum())))
         if node.kind == "weekdark" and not self._zooms:
             window = figures.zoom_window(comparison)
             single = self._single(node)
@@ -80,6 +82,20 @@ class Page:
                 "plots": plots,
                 "figures": comparison.figures,
             }
+        )
+
+    def _days(self, node: Node) -> tuple[float, float]:
+        """First and last dark of a superdark, in days since the anneal."""
+        frames = self._truth.select(one.name for one in node.inputs if one.role == "dark")
+        days = self._truth.frames["mjd"][frames] - self._truth.detector.begin
+        return float(days.min()), float(days.max())
+
+    def _hot_pixels(self) -> figures.Picture:
+        truth = self._truth
+        darks = np.flatnonzero(truth.frames["kind"] == "dark")
+        true = [int((truth.dark_rate(darks[n : n + 1]) >= 0.1).sum()) for n in range(darks.size)]
+        return figures.hot_pixels(
+            truth.frames["mjd"][darks] - truth.detector.begin, true, self._hot[:3], "hot-pixels"
         )
 
     def _single(self, node: Node) -> np.ndarray:
@@ -140,7 +156,7 @@ class Page:
             rows=rows(demo.scores),
             products=self._products,
             zooms=self._zooms,
-            completeness=figures.completeness(self._flags[:3], "completeness"),
+            month=[figures.completeness(self._flags[:3], "completeness"), self._hot_pixels()],
             missing=[str(one) for one in plan.missing],
             steps=next_steps(demo),
         )
@@ -264,7 +280,7 @@ def next_steps(demo: Demonstration) -> list[tuple[str, str]]:
     return [
         (f"refstis score {superdark} --truth {month}", "every figure of one product"),
         (
-            f"oref={tables}/ refstis plan {month} --anneals {anneals} --profile demo -o {products}",
+            f"oref={tables}/ refstis plan {month} --anneals {anneals} --profile {quote(demo.profile)} -o {products}",
             "what was made, of what, and why",
         ),
         ("refstis simulate month", "a whole month, with as many exposures as a real one"),
