@@ -78,6 +78,8 @@ class Task:
         Whether DESCRIP is to say that the month is not over.
     environment : dict
         Variables that stand for folders of reference files in headers.
+    cost : int
+        Number of image sets, which tells how long it takes.
     memory : int
         Estimate of what it takes, in bytes.
     """
@@ -94,6 +96,7 @@ class Task:
     useafter: str = ""
     provisional: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    cost: int = 0
     memory: int = 0
 
 
@@ -181,7 +184,6 @@ def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, 
     os.environ.update(task.environment)
     _check_unchanged(task.sources)
     with making_products(), product_log():
-        logger.info("%s: %s.", task.identity, task.kind)
         step, product = _calibrated(task, threads, share)
         _check_unchanged(task.sources)
         if task.provisional:
@@ -192,6 +194,10 @@ def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, 
         with _staging(target) as folder:
             product.save(folder / target.name)
             checksum = checksum_of(folder / target.name)
+            # the record is a parameter file: what it says must not depend on the machine, and must make the product
+            step.save_results = True
+            if hasattr(step, "crcorr"):
+                step.crcorr.threads = _parameters(task).get("crcorr", {}).get("threads", 0)
             more = {"identity": task.identity, "key": task.key, "sha256": checksum}
             write_record(step, folder / target.name, product, more)
             for ending in ENDINGS:
@@ -215,6 +221,11 @@ def _check_unchanged(sources: Sequence[Source]) -> None:
             raise InputError(f"{one.path}: was changed since the plan was made. Run again.")
 
 
+def _parameters(task: Task) -> dict[str, dict[str, Any]]:
+    """Parameters of the stages of a pipeline, by name, as the plan has them."""
+    return {one["name"]: dict(one.get("parameters", {})) for one in task.parameters.get("steps", [])}
+
+
 def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
     """The product, not yet written, and the step that made it."""
     from refstis import pipelines
@@ -225,9 +236,8 @@ def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
         step = RefaverStep(**task.parameters.get("parameters", {}))
         return step, step.run([Exposure.open(path) for path in task.products["refbias"]])
 
-    steps = {one["name"]: dict(one.get("parameters", {})) for one in task.parameters.get("steps", [])}
-    steps.setdefault("crcorr", {}).setdefault("threads", 0)
-    if steps["crcorr"]["threads"] == 0:
+    steps = _parameters(task)
+    if not steps.setdefault("crcorr", {}).get("threads"):
         steps["crcorr"]["threads"] = threads
     if task.useafter:
         steps.setdefault("reference_header", {})["useafter"] = task.useafter

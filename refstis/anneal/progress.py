@@ -187,9 +187,8 @@ def print_result(result: Result, console: Console) -> None:
         for caution in one.cautions:
             console.print(Text(f"CAUTION {caution}", style="yellow"))
         console.print(table)
-    for fault in plan.exclusions:
-        if fault.fault:
-            console.print(Text(f"CAUTION {fault}", style="yellow"), soft_wrap=True)
+    for fault in result.bad_raws:
+        console.print(Text(f"CAUTION {fault}", style="yellow"), soft_wrap=True)
     counts = Counter(one.status for one in result.outcomes.values())
     kept = sum(
         node.status == "made" and node.identity not in result.outcomes and node.kind != "biassub"

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from refstis.anneal.exposures import signature_of
+from refstis.anneal.exposures import Exclusion, signature_of
 from refstis.anneal.ledger import Ledger, ProductRecord
 from refstis.anneal.lock import folder_lock
 from refstis.anneal.making import Outcome, Source, Task, environment_of
@@ -34,8 +34,8 @@ RECORD_NAME = "run.json"
 # A raw that changes again and again while products are made of it is given up after so many plans.
 MOST_CHANGES = 3
 # Bytes that a product takes while it is made: for each pixel of each image set, and for each pixel besides.
-BYTES_PER_IMSET = 2.2
-BYTES_BESIDES = 120.0
+BYTES_PER_IMSET = 2.6
+BYTES_BESIDES = 40.0
 FULL_FRAME = 1062 * 1044
 
 
@@ -204,13 +204,21 @@ class Result:
         return "PASS"
 
     @property
+    def bad_raws(self) -> list[Exclusion]:
+        """Bad exposures that something was made without, or not made for."""
+        found = {one.name: one for node in self.plan.nodes.values() for one in node.exclusions}
+        if self.plan.missing or not self.plan.nodes:
+            found.update({one.name: one for one in self.plan.exclusions if one.fault})
+        return list(found.values())
+
+    @property
     def exit_status(self) -> int:
         """0 where everything is made; 1 where something failed; 3 where bad raws were left out; 130 where ended."""
         if self.interrupted:
             return 130
         if self.failed:
             return 1
-        return 3 if any(one.fault for one in self.plan.exclusions) else 0
+        return 3 if self.bad_raws else 0
 
 
 def run(
@@ -424,6 +432,7 @@ class _Runner:
                 node.useafter,
                 node.provisional,
                 dict(environment_of(references)),
+                imsets,
                 round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * imsets + BYTES_BESIDES)),
             )
             tasks[identity] = task, parents

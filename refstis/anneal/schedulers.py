@@ -1,8 +1,11 @@
 """Where tasks run: threads of this process, processes of this machine, or a Dask cluster."""
 
+import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +17,9 @@ __all__ = ["Admission", "Scheduler", "open_scheduler"]
 
 # Products that are made at the same time take this much for each core together; a larger one is made alone.
 MEMORY_PER_CORE = 256 * 2**20
+# Tasks that wait for room at a time, and how many others may begin before one of them.
+MOST_WAITING = 32
+MOST_PASSED = 4
 # Seconds to wait for the first worker of a cluster.
 FIRST_WORKER = 60
 
@@ -34,8 +40,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Waiting:
+    """A task that waits for room."""
+
+    def __init__(self, cost: int, memory: int):
+        self.cost = cost
+        self.memory = memory
+        self.passed = 0
+
+
 class Admission:
     """Lets tasks begin as long as there are cores and memory for them.
+
+    Those that take longest come first. A task takes more than one core where nothing else would use them.
 
     Parameters
     ----------
@@ -49,42 +66,91 @@ class Admission:
         self.cores = cores
         self.memory = memory
         self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
         self._threads = 0
         self._bytes = 0
-        self._running = 0
 
     @contextmanager
-    def enter(self, memory: int, ready: Callable[[], int]) -> Iterator[int]:
+    def enter(self, cost: int, memory: int) -> Iterator[int]:
         """Wait until there is room.
 
         Parameters
         ----------
+        cost : int
+            How long the task takes, in any unit.
         memory : int
             Estimate of what the task takes, in bytes.
-        ready : callable
-            Gives the number of tasks that run or could run.
 
         Yields
         ------
         int
             Number of threads for the task.
         """
+        own = _Waiting(cost, memory)
         with self._changed:
-            while self._running and (self._bytes + memory > self.memory or self._threads >= self.cores):
-                self._changed.wait()
-            share = max(1, self.cores // max(1, min(self.cores, ready())))
-            threads = min(share, self.cores - self._threads)
-            self._running += 1
+            self._waiting.append(own)
+            self._changed.wait_for(lambda: self._next() is own)
+            self._waiting.remove(own)
+            for one in self._waiting:
+                one.passed += 1
+            beside = sum(self._fits(one.memory, memory) for one in self._waiting)
+            threads = max(1, (self.cores - self._threads) // (1 + beside))
             self._threads += threads
             self._bytes += memory
+            self._changed.notify_all()
         try:
             yield threads
         finally:
             with self._changed:
-                self._running -= 1
                 self._threads -= threads
                 self._bytes -= memory
                 self._changed.notify_all()
+
+    def _fits(self, memory: int, besides: int = 0) -> bool:
+        return self._bytes + besides == 0 or self._bytes + besides + memory <= self.memory
+
+    def _next(self) -> _Waiting | None:
+        """The task that may begin now."""
+        if self._threads >= self.cores:
+            return None
+        for one in sorted(self._waiting, key=lambda one: -one.cost):
+            if self._fits(one.memory):
+                return one
+            if one.passed >= MOST_PASSED:
+                return None
+        return None
+
+
+class _SharedDarks:
+    """Bias-subtracted darks of a month, which its basedark and the weekdarks share: of one month at a time."""
+
+    def __init__(self, tasks: Tasks, memory: int):
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._users = Counter(task.month for task, _ in tasks.values() if task.kind == "weekdark")
+        self._month = ""
+        self._darks: dict[str, Any] = {}
+
+    def of(self, task: Task) -> dict[str, Any] | None:
+        """Where a task finds darks and puts them for others; None where it has to do without."""
+        with self._lock:
+            begins = task.kind == "basedark" and not self._month and task.memory <= self._memory
+            if begins and self._users[task.month]:
+                self._month = task.month
+            return self._darks if task.month == self._month else None
+
+    def release(self, task: Task) -> None:
+        """Forget darks that nobody needs any more."""
+        if task.kind != "weekdark":
+            return
+        with self._lock:
+            self._users[task.month] -= 1
+            if task.month == self._month:
+                for one in task.sources:
+                    self._darks.pop(one.path, None)
+                if not self._users[task.month]:
+                    self._month = ""
+                    self._darks.clear()
 
 
 class ThreadScheduler:
@@ -93,7 +159,6 @@ class ThreadScheduler:
     def __init__(self):
         self.interrupted = False
         self.cores = cores()
-        self._stop = threading.Event()
 
     def run(self, tasks: Tasks, started: Callable[[str], None], finished: Callable[[Outcome], None]) -> None:
         """Run tasks in threads; see `Scheduler`."""
@@ -102,35 +167,32 @@ class ThreadScheduler:
         from refstis.pipelines.base import making_products
 
         admission = Admission(self.cores, MEMORY_PER_CORE * self.cores)
+        darks = _SharedDarks(tasks, admission.memory)
         lock = threading.Lock()
-        needs = {identity: set(parents) for identity, (_, parents) in tasks.items()}
-        done: set[str] = set()
-
-        def ready() -> int:
-            return sum(parents <= done for identity, parents in needs.items() if identity not in done)
 
         def call(task: Task, *before: Outcome) -> Outcome:
             outcome = waits_for(task, before)
             if outcome is None:
-                with admission.enter(task.memory, ready) as threads:
-                    if self._stop.is_set():
+                with admission.enter(task.cost, task.memory) as threads:
+                    if self.interrupted:
                         outcome = Outcome(task.identity, "waiting", reason="the run was ended")
                     else:
                         with lock:
                             started(task.identity)
-                        outcome = make(task, threads)
+                        outcome = make(task, threads, darks.of(task))
+            darks.release(task)
             with lock:
-                done.add(task.identity)
                 finished(outcome)
             return outcome
 
         graph = {identity: (partial(call, task), *parents) for identity, (task, parents) in tasks.items()}
-        with making_products():
+        # more threads than cores: which of the tasks that could begin does begin is the admission's choice
+        with making_products(), ThreadPoolExecutor(max(self.cores, MOST_WAITING)) as pool:
             try:
-                get(graph, list(graph), num_workers=self.cores)
+                get(graph, list(graph), pool=pool)
             except KeyboardInterrupt:
-                self._stop.set()
                 self.interrupted = True
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def waits_for(task: Task, before: tuple[Outcome, ...]) -> Outcome | None:
@@ -196,8 +258,7 @@ def make_on_worker(task: Task, *before: Outcome) -> Outcome:
     outcome = waits_for(task, before)
     if outcome is not None:
         return outcome
-    admission = _admission_of_worker()
-    with admission.enter(task.memory, lambda: admission.cores) as threads:
+    with _admission_of_worker().enter(task.cost, task.memory) as threads:
         return make(task, threads)
 
 
@@ -257,6 +318,7 @@ def open_scheduler(address: str | None = None, workers: int = 0) -> Iterator[Sch
                 processes=True,
                 dashboard_address=None,
                 memory_limit=None,
+                silence_logs=logging.ERROR,
             )
             client = Client(stack.enter_context(cluster))
         else:
