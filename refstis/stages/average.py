@@ -66,7 +66,10 @@ class AverageStep(RefstisStep):
         imset = Imset.of_arrays(*mean, first.imsets[0]).with_keywords(
             {"NCOMBINE": sum(counts), "EXPTIME": total}
         )
-        words = f"The {len(heads)} combinations were averaged, weighted by their numbers of frames ({sum(counts)} in all)."
+        words = (
+            f"The {len(heads)} combinations were averaged, weighted by their numbers of frames "
+            f"({sum(counts)} in all)."
+        )
         product = first.changed({"TEXPTIME": total, "NCOMBINE": sum(counts)}, [imset], procedure=words)
         records = tuple(record for bias in heads for record in bias.inputs)
         return dataclasses.replace(product, inputs=records, input_dq=())

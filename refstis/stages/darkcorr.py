@@ -18,6 +18,7 @@ from refstis.stages.biascorr import (
     header_name,
     is_dummy,
     matched_reference,
+    open_reference,
     subtract_reference,
 )
 from refstis.stages.ccd import ccd_parameters, with_ccd_keywords

@@ -36,7 +36,7 @@ def hot():
 
 def test_average_weights_each_frame_alike():
     files, counts = [bias(n) for n in range(3)], [5, 2, 7]
-    found = superbias.average_biases(files, counts)
+    found = superbias.average_biases(zip(files, counts, strict=True))
     total, square = files[0].sci, files[0].err * files[0].err
     for file in files[1:]:
         total = total + file.sci
@@ -50,7 +50,7 @@ def test_average_weights_each_frame_alike():
 def test_average_by_hand_and_its_inputs_stay():
     one = ReferenceImage(np.array([[10.0]], "f4"), np.array([[3.0]], "f4"), np.array([[1]], "i2"))
     two = ReferenceImage(np.array([[20.0]], "f4"), np.array([[4.0]], "f4"), np.array([[2]], "i2"))
-    found = superbias.average_biases([one, two], [4, 6])
+    found = superbias.average_biases([(one, 4), (two, 6)])
     assert (found.sci[0, 0], found.err[0, 0], found.dq[0, 0]) == (3.0, 0.5, 3)
     assert (one.sci[0, 0], one.dq[0, 0]) == (10.0, 1)
 
