@@ -23,7 +23,7 @@ from refstis.anneal.periods import figure_days_in_period, figure_number_of_perio
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.references import resolve_name
-from refstis.errors import ConfigurationError, InputError, OutputError, ReferenceFileError
+from refstis.errors import InputError, ReferenceFileError
 
 if TYPE_CHECKING:
     from stpipe import Step
@@ -484,7 +484,9 @@ def bias_subtract_data(filename: Name, biasfile: Name, outdir: Name = "") -> str
         BiasCorrStep(override_biasfile=reference_path(biasfile)),
         StatFlagStep(),
     )
-    subtracted = run_stages(exposure, *stages).changed({"BIASFILE": (make_path_safe(os.fspath(biasfile)), "")})
+    subtracted = run_stages(exposure, *stages).changed(
+        {"BIASFILE": (make_path_safe(os.fspath(biasfile)), "")}
+    )
     stem = renamed(Path(outdir or Path(filename).parent, Path(filename).name), "")
     ending = "_flc.fits" if exposure.done("PCTECORR") else "_flt.fits"
     output = subtracted.save(stem.rsplit("_raw", 1)[0] + ending)
@@ -699,27 +701,17 @@ def send_email(
         Where the server does not take the mail.
     """
     import getpass
-    import smtplib
-    from email.message import EmailMessage
 
     from refstis.datamodels.settings import DEFAULT_FILE, Settings
+    from refstis.delivery import send_mail
 
     path = Path(DEFAULT_FILE).expanduser()
     settings = Settings.open(path) if path.is_file() else Settings()
     mine = settings.email or f"{getpass.getuser()}@stsci.edu"
-    mail = EmailMessage()
-    mail["Subject"] = subject or "Message from refstis"
-    mail["From"] = from_addr or mine
-    mail["To"] = to_addr or mine
-    mail.set_content(message or "(no text)")
-    host, _, port = settings.smtp.partition(":")
-    try:
-        with smtplib.SMTP(host, int(port or 0), timeout=30) as server:
-            server.send_message(mail)
-    except ValueError:
-        raise ConfigurationError(f"smtp: {settings.smtp!r}; expected a host, or host:port.") from None
-    except (OSError, smtplib.SMTPException) as error:
-        raise OutputError(
-            f"mail to {mail['To']}: {settings.smtp} does not take it ({error}). Check smtp in {DEFAULT_FILE}."
-        ) from error
-    logger.info("Mail sent to %s.", mail["To"])
+    send_mail(
+        subject or "Message from refstis",
+        message or "(no text)",
+        sender=from_addr or mine,
+        recipients=[to_addr or mine],
+        host=settings.smtp,
+    )

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from refstis.anneal.dates import parse_date
-from refstis.anneal.exposures import Exclusion, Exposure, find_raws, read_exposure, select
-from refstis.anneal.periods import divide_month, period_index
+from refstis.anneal.exposures import Exclusion, Exposure, checksum_of, find_raws, read_exposure, select
+from refstis.anneal.ledger import Ledger
+from refstis.anneal.periods import Period, divide_month, period_index
+from refstis.anneal.plan import Input, Node, Plan, compare_with_products
 from refstis.anneal.policy import Policy, load_profile
-from refstis.anneal.table import AnnealTable, Month, read_table, shipped_table
-from refstis.basedark import make_basedark
-from refstis.basejoint import make_basebias
-from refstis.datamodels.atomic import atomic_write
+from refstis.anneal.progress import LineListener
+from refstis.anneal.records import adopt_products
+from refstis.anneal.runner import run as make_all
+from refstis.anneal.survey import Survey, open_ledger
+from refstis.anneal.table import Anneal, AnnealTable, Month, read_table, shipped_table
 from refstis.datamodels.settings import Settings
-from refstis.errors import ConfigurationError, InputError, OutputError, RefstisError
-from refstis.functions import Name, bias_subtract_data, read_keyword, refaver
-from refstis.refbias import make_refbias
-from refstis.weekbias import make_weekbias
-from refstis.weekdark import make_weekdark
+from refstis.errors import ConfigurationError, InputError, OutputError, ReferenceFileError, RefstisError
+from refstis.functions import Name, read_keyword
 
 __all__ = [
     "clean_directory", "collect_new", "grab_between", "make_pipeline_reffiles", "pull_info", "pull_out_subfolders",
@@ -205,34 +206,26 @@ def separate_period(base_dir: Name) -> None:
     OutputError
         Where a raw cannot be moved, or another one lies there already.
     """
-    _separate(Path(base_dir))
-
-
-def _separate(root: Path) -> list[str]:
-    """Move the raws, and say which of them are faulty."""
+    root = Path(base_dir)
     policy = load_profile().policy
-    faults = []
     exposures = {path: read_exposure(path) for path in find_raws(root)}
     waiting = [path for path in exposures if Path(path).parent == root.absolute()]
     begins = [one.begin for one in exposures.values() if one.begin is not None]
     if not waiting or not begins:
         logger.info("%s: no raws to move.", root)
-        return faults
+        return
     periods = {mode: divide_month(min(begins), max(begins), mode) for mode in ("WK", "BIWK")}
     for path in waiting:
         one = exposures[path]
         role = select(one, policy)
         if isinstance(role, Exclusion):
             logger.warning("%s.", role)
-            if role.fault:
-                faults.append(str(role))
             continue
         division = _mode_of(one, policy).division if role == "bias" else "WK"
         parts = periods[division]
         name = parts[int(period_index(parts, [one.begin or 0.0])[0])].name
         label = f"{one.gain}-{one.xbin}x{one.ybin}"
         _move(Path(path), root / (f"biases/{label}/{name}" if role == "bias" else f"darks/{name}"))
-    return faults
 
 
 def _mode_of(bias: Exposure, policy: Policy):
@@ -260,152 +253,63 @@ def _move(file: Path, folder: Path) -> None:
 # ---------------------------------------------------------------- products
 
 
-class _Month:
-    """The documented folders of one month, and what is made in them."""
+class _OneMonth(AnnealTable):
+    """A table of a single month: what lies between the first and the last exposure of a folder."""
 
-    def __init__(self, root: Path):
-        self.root = root
-        self.policy = load_profile().policy
-        dark = self.policy.selection.dark
-        self.label = f"{dark.gain}-{dark.binning[0]}x{dark.binning[1]}"
-        self.failures: list[str] = []
-        proposal, _, visit = pull_info(root.absolute())
-        self.name = f"{proposal}_{visit}" if proposal else root.absolute().name
-        _, weeks = pull_out_subfolders(root)
-        self.bias_weeks = [Path(week) for week in weeks if "biases" in Path(week).relative_to(root).parts]
-        self.dark_weeks = [Path(week) for week in weeks if "darks" in Path(week).relative_to(root).parts]
+    def __init__(self, name: str, begins: Sequence[float]):
+        first, last = min(begins), math.nextafter(max(begins), math.inf)
+        super().__init__([Anneal(first - 1.0, first), Anneal(last, last + 1.0)], name)
 
-    def exposures(self, *folders: Path) -> list[Exposure]:
-        """Exposures of folders, in order of time; what cannot be used is logged."""
-        found = []
-        for one in (read_exposure(path) for folder in folders for path in find_raws(folder)):
-            role = select(one, self.policy)
-            if isinstance(role, Exclusion):
-                self._report(str(role)) if role.fault else logger.warning("%s.", role)
-            else:
-                found.append(one)
-        return sorted(found, key=lambda one: one.order)
-
-    def make(self, product: Path, maker: Callable[[], None]) -> Path | None:
-        """A product, made where it does not exist; None where that fails."""
-        if product.exists():
-            logger.info("%s: exists already.", product)
-            return product
-        try:
-            maker()
-        except RefstisError as error:
-            self._report(f"{product.name}: {error}")
-            return None
-        return product
-
-    def _report(self, failure: str) -> None:
-        logger.error("%s", failure)
-        self.failures.append(failure.rstrip("."))
-
-    # -- biases
-
-    def basebias(self) -> Path | None:
-        """Baseline superbias of the mode of the darks."""
-        folder, product = self.root / "biases" / self.label, self.root / "basebias.fits"
-        biases = self.exposures(folder) if folder.is_dir() else []
-        if not biases and not product.exists():
-            logger.warning("%s: not made, as there are no biases of mode %s.", product, self.label)
-            return None
-        return self.make(product, partial(make_basebias, _paths(biases), product))
-
-    def superbias_name(self, week: Path, label: str) -> Path:
-        tag = "" if label.endswith("-1x1") else f"_{label}"
-        return week / f"weekbias_{self.name}_{week.name}{tag}_bia.fits"
-
-    def superbias(self, week: Path, basebias: Path | None) -> None:
-        """Superbias of one period and mode, by the procedure that the policy names."""
-        biases = self.exposures(week)
-        label = week.parent.name
-        product = self.superbias_name(week, label)
-        if not biases:
-            logger.warning("%s: not made, as there are no biases.", product)
-            return
-        mode = _mode_of(biases[0], self.policy)
-        imsets = sum(one.imsets for one in biases)
-        files = _paths(biases)
-        if imsets < self.policy.minimum_imsets:
-            logger.warning("%s: not made of %d image set.", product, imsets)
-        elif imsets < mode.refbias_from:
-            logger.info("%s: weekbias, %d imsets < %d.", product, imsets, mode.refbias_from)
-            base = basebias if label == self.label else self._basebias_of(week.parent)
-            if base is None:
-                self._report(f"{product.name}: no basebias of {label}")
-            else:
-                self.make(product, partial(make_weekbias, files, product, base))
-        elif imsets <= self.policy.sublists_above:
-            logger.info("%s: refbias, %d imsets >= %d.", product, imsets, mode.refbias_from)
-            self.make(product, partial(make_refbias, files, product))
-        else:
-            logger.info("%s: refaver of two, %d imsets > %d.", product, imsets, self.policy.sublists_above)
-            halves = [product.with_name(f"{product.stem}_grp{number:02d}.fits") for number in (1, 2)]
-            for half, part in zip(halves, (files[0::2], files[1::2]), strict=True):
-                self.make(half, partial(make_refbias, part, half))
-            if all(half.exists() for half in halves):
-                self.make(product, partial(refaver, halves, product))
-
-    def _basebias_of(self, folder: Path) -> Path | None:
-        """Baseline superbias of a binned mode, from all its biases of the month."""
-        product = folder / f"basebias_{folder.name}.fits"
-        return self.make(product, partial(make_basebias, _paths(self.exposures(folder)), product))
-
-    # -- darks
-
-    def superdarks(self, basebias: Path | None, last_basedark: Name | None) -> None:
-        subtracted = {week: self._subtracted(week, basebias) for week in self.dark_weeks}
-        everything = [file for files in subtracted.values() for file in files]
-        with_darks = [week for week, files in subtracted.items() if files]
-        names = {week: week / f"basedark_{self.name}_{week.name}.fits" for week in with_darks}
-        if with_darks:
-            first = names[with_darks[0]]
-            self.make(first, partial(make_basedark, everything, first))
-        for week in self.dark_weeks:
-            product = week / f"weekdark_{self.name}_{week.name}_drk.fits"
-            if week not in names:
-                logger.warning("%s: not made, as there are no darks.", product)
-                continue
-            if first.exists():
-                self.make(names[week], partial(_link, first, names[week]))
-            if last_basedark or names[week].exists():
-                base = last_basedark or names[week]
-                self.make(product, partial(make_weekdark, subtracted[week], product, base))
-            else:
-                self._report(f"{product.name}: there is no basedark")
-
-    def _subtracted(self, week: Path, basebias: Path | None) -> list[str]:
-        darks = self.exposures(week)
-        superbias = self.superbias_name(self.root / "biases" / self.label / week.name, self.label)
-        used: Path | None = superbias
-        if not superbias.exists():
-            logger.warning("%s: there is no %s; the basebias is subtracted.", week, superbias.name)
-            used = basebias
-        made = []
-        for dark in darks:
-            if used is None:
-                self._report(f"{dark.name}: neither superbias nor basebias to subtract")
-                continue
-            try:
-                made.append(bias_subtract_data(dark.path, used))
-            except RefstisError as error:
-                self._report(f"{dark.name}: {error}")
-        return made
+    def months(self) -> list[Month]:
+        opening, closing = self.anneals
+        return [Month(opening.end, closing.begin, self.name, opening, closing)]
 
 
-def _paths(exposures: Iterable[Exposure]) -> list[str]:
-    return [one.path for one in exposures]
+class _FolderSurvey(Survey):
+    """What a month's folder holds, with baselines of another month in place of its own."""
 
+    def __init__(self, root: Path, ledger: Ledger, baselines: Mapping[str, Name | None]):
+        super().__init__(root, root.parent, ledger)
+        self.month_name = root.name
+        self.baselines = {role: Path(path).absolute() for role, path in baselines.items() if path}
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        with source.open("rb") as original, atomic_write(target) as copy:
-            shutil.copyfileobj(original, copy)
+    def look(self, progress: Callable[[int, int], None] | None = None) -> None:
+        super().look(progress)
+        begins = [one.begin for one in self.exposures if one.begin is not None]
+        if not begins:
+            raise InputError(f"{self.folder}: none of its raws can be used; replace them.")
+        self.table = _OneMonth(self.month_name, begins)
+
+    def plan(
+        self, broken: Mapping[str, str] | None = None, unavailable: Mapping[str, str] | None = None
+    ) -> Plan:
+        plan = super().plan(broken, unavailable)
+        given = {role: self._given(plan, role, path) for role, path in self.baselines.items()}
+        if not given:
+            return plan
+        nodes = {one.node: node for one, node in given.values()}
+        for identity, node in plan.nodes.items():
+            if node.kind in {"weekbias", "weekdark"}:
+                inputs = [given[one.role][0] if one.role in given else one for one in node.inputs]
+                node = dataclasses.replace(node, inputs=tuple(inputs))
+            nodes[identity] = node
+        plan.nodes = nodes
+        records = self.ledger.products([str(plan.path(node)) for node in nodes.values()])
+        compare_with_products(plan, {**records, **adopt_products(plan, records)})
+        for _, node in given.values():
+            node.status, node.why = "made", "given"
+        return plan
+
+    @staticmethod
+    def _given(plan: Plan, role: str, path: Path) -> tuple[Input, Node]:
+        """A node for a file that is there already; as an identity, its absolute path stands for itself."""
+        if not path.is_file():
+            raise ReferenceFileError(f"{path}: no such file, given as {role}. Check the name.")
+        month = plan.months[0]
+        content = Input(role, path.name, checksum_of(path))
+        period = Period("month", month.begin, month.end, "given")
+        node = Node(str(path), role, month.month.name, period, (content,), "given", {}, [])
+        return Input(role, path.name, node.key, node=node.identity), node
 
 
 def make_pipeline_reffiles(
@@ -414,8 +318,9 @@ def make_pipeline_reffiles(
     """Make all reference files of a month, in the documented folders.
 
     Raws in the folder are moved to the folders of their weeks (`separate_period`). Then the baseline superbias, the
-    superbias of each period, the bias-subtracted darks, the baseline dark of the whole month (under each week's name)
-    and the superdark of each week are made. What exists already is kept. One failure does not stop the others.
+    superbias of each period, the baseline dark of the whole month and the superdark of each week are made; the baseline
+    dark stands under the name of each week as well. What was made of the same exposures before is kept. One failure
+    does not stop the others. The ledger of what was made and ``run.json`` lie beside the folder.
 
     Parameters
     ----------
@@ -427,23 +332,43 @@ def make_pipeline_reffiles(
     Raises
     ------
     ConfigurationError
-        Where there is no such folder.
+        Where there is no such folder, or it holds no raws.
     RefstisError
         At the end, where something could not be made; names it.
     """
-    root = Path(root_folder)
+    root = Path(root_folder).absolute()
     if not root.is_dir():
         raise ConfigurationError(f"{root}: is not a folder; the folder of a month was expected.")
-    faults = _separate(root)
-    month = _Month(root)
-    month.failures += faults
-    own = month.basebias()
-    basebias = Path(last_basebias) if last_basebias else own
-    for week in month.bias_weeks:
-        month.superbias(week, basebias)
-    month.superdarks(basebias, last_basedark)
-    if month.failures:
-        raise RefstisError(f"{root}: not everything could be made. {'; '.join(month.failures)}.")
+    separate_period(root)
+    with open_ledger(None, root.parent) as ledger:
+        survey = _FolderSurvey(root, ledger, {"basedark": last_basedark, "basebias": last_basebias})
+        result = make_all(survey, listener=LineListener(), command=["make_pipeline_reffiles", str(root)])
+    if result.interrupted:
+        raise KeyboardInterrupt
+    _name_by_week(root)
+    failures = [f"{Path(one.identity).name}: {one.reason}" for one in result.failed]
+    failures += [str(one) for one in result.plan.exclusions if one.fault]
+    if failures:
+        raise RefstisError(f"{root}: not everything could be made. {'; '.join(failures)}.")
+
+
+def _name_by_week(root: Path) -> None:
+    """The month's baseline dark under each week's old name: a link, or a copy where there are no links."""
+    basedark = root / f"basedark_{root.name}.fits"
+    for week in sorted((root / "darks").glob("*wk[0-9][0-9]")):
+        target = week / f"basedark_{root.name}_{week.name}.fits"
+        if not basedark.exists() or (target.exists() and target.samefile(basedark)):
+            continue
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            try:
+                os.link(basedark, part)
+            except OSError:
+                shutil.copyfile(basedark, part)
+            os.replace(part, target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OutputError(f"{target}: cannot be written ({error.strerror}). Check the folder.") from error
 
 
 # ---------------------------------------------------------------- the pipeline
@@ -452,7 +377,8 @@ def make_pipeline_reffiles(
 def run(config_file: Name = "config.yaml") -> None:
     """Run the pipeline for the anneal month that ended last.
 
-    New raws are retrieved to ``products_directory/<proposal>_<visit>``, and the month's reference files made there.
+    New raws are retrieved to ``products_directory/<proposal>_<visit>``, the month's reference files are made and
+    plotted there, and what passes the checks is put together for delivery in ``delivery_directory``.
 
     Parameters
     ----------
@@ -491,9 +417,12 @@ def run_months(
             if not folder.is_dir():
                 logger.info("%s: no exposures.", month.name)
                 continue
-            if not plots_only:
+            if plots_only:
+                _plot(folder)
+            else:
                 make_pipeline_reffiles(folder)
-            _plot(folder)
+                _plot(folder)
+                _deliver(folder, settings)
         except RefstisError as error:
             failures.append(str(error).rstrip("."))
     if failures:
@@ -551,6 +480,27 @@ def _collect_month(month: Month, folder: Path, settings: Settings) -> None:
 
 
 def _plot(folder: Path) -> None:
-    from refstis import delivery
+    from refstis.delivery import plot_obset
 
-    delivery.plot_obset(str(folder))
+    plot_obset(folder)
+
+
+def _deliver(folder: Path, settings: Settings) -> None:
+    """Check, certify and regress a month's files, put the delivery together and mail its form."""
+    from refstis.delivery.month import deliver_month, examine_month, mail_form
+
+    addresses = [settings.email] if settings.email else []
+    output = settings.folder("delivery_directory") / folder.name
+    with open_ledger(None, folder.parent) as ledger:
+        findings = examine_month(folder, suite=settings.test_suite, ledger=ledger)
+        package = deliver_month(
+            folder, output, findings, deliverer=", ".join(settings.deliverers), emails=addresses, overwrite=True,
+            ledger=ledger,
+        )  # fmt: skip
+    # only a server that somebody has named is spoken to
+    if addresses and "smtp" in settings.model_fields_set:
+        mail_form(package, sender=addresses[0], recipients=addresses, host=settings.smtp)
+    else:
+        logger.info(
+            "%s: the delivery form is not mailed: email and smtp are not both configured.", package.folder
+        )

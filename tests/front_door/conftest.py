@@ -93,5 +93,6 @@ def small_policy(monkeypatch):
             "superbias": (*profile.policy.superbias, mode),
         }
     )
-    monkeypatch.setattr("refstis.pipeline.load_profile", lambda: profile)
+    for module in ("refstis.pipeline", "refstis.anneal.survey"):
+        monkeypatch.setattr(f"{module}.load_profile", lambda name="heritage": profile)
     return profile.policy

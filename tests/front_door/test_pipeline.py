@@ -86,11 +86,12 @@ def test_month_of_reference_files(folder, month, tmp_path):
     pipeline.make_pipeline_reffiles(str(folder))
     products = {
         "basebias.fits",
+        f"basedark_{NAME}.fits",
         *(f"biases/1-4x4/{wk}/weekbias_{NAME}_{wk}_1-4x4_bia.fits" for wk in WEEKS),
         *(f"darks/{wk}/basedark_{NAME}_{wk}.fits" for wk in WEEKS),
         *(f"darks/{wk}/weekdark_{NAME}_{wk}_drk.fits" for wk in WEEKS),
     }
-    assert {name for name in tree(folder) if not name.endswith(("_raw.fits", "_flt.fits"))} == products
+    assert {name for name in tree(folder) if not name.endswith("_raw.fits")} == products
 
     # the same, one by one: 6 imsets are a refbias by the policy of this test, 4 are a weekbias
     biases = [str(raw) for raw in of(month, "BIAS")]
@@ -136,7 +137,7 @@ def test_one_failure_is_one_failure(folder, month):
     with pytest.raises(RefstisError, match=broken.name):
         pipeline.make_pipeline_reffiles(str(folder))
     history = fits.getheader(folder / f"darks/wk01/weekdark_{NAME}_wk01_drk.fits")["HISTORY"]
-    listed = [line for line in map(str, history) if line.endswith("_flt.fits")]
+    listed = [line for line in map(str, history) if line.endswith("_raw.fits")]
     assert listed
     assert not any(line.startswith(broken.name[:9]) for line in listed)
 
@@ -181,13 +182,14 @@ retrieve_from: '{archive}'
 def test_command_retrieves_and_makes_the_months_of_dates(
     configuration, month, tmp_path, small_policy, monkeypatch
 ):
-    plotted = []
-    monkeypatch.setattr(pipeline, "_plot", lambda made: plotted.append(str(made)))
+    delivered = []
+    monkeypatch.setattr(pipeline, "_deliver", lambda made, settings: delivered.append(made))
     arguments = ["pipeline", "-m", "2017-06-06", "2017-06-14", "--config", str(configuration)]
     done = CliRunner().invoke(registered(), arguments)
     assert done.exit_code == 0, done.output
-    (made,) = (tmp_path / "data").iterdir()
-    assert plotted == [str(made)]
+    made = tmp_path / "data" / "14825_05"
+    assert delivered == [made]
+    assert (made / "darks.pdf").exists()
     assert len(list(made.rglob("weekdark_*_drk.fits"))) == 2
     assert len(list(made.rglob("*_raw.fits"))) == len(month.raws) - 1  # without the star
     assert "Pa$$w3rD" not in done.output
@@ -240,6 +242,5 @@ def test_environment_of_the_user_wins_over_oref_of_the_configuration(
     configuration, monkeypatch, tmp_path, month
 ):
     configuration.write_text(f"{configuration.read_text()}oref: '{tmp_path}/none/'\n")
-    monkeypatch.setattr(pipeline, "_plot", lambda made: None)
     pipeline.run_months(Settings.open(configuration), collect=False, between=("1997-03-01", "1997-03-02"))
     assert os.environ["oref"] == f"{month.oref}/"  # noqa: SIM112 - the name that headers have
