@@ -43,7 +43,7 @@ _LEVELS = 64
 _ZOOMED = (0.0, 0.15)
 _RATE = "e⁻/s at 18 °C"
 _RATES, _COUNTS, _DIFFERENCES, _DENSITY = "inferno", "viridis", "RdBu_r", "density"
-_STYLE = {
+_STYLE: Any = {
     "font.size": 10.5, "svg.fonttype": "none", "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "grid.linewidth": 0.6, "legend.frameon": False,
     "legend.fontsize": 10.0, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
@@ -284,6 +284,7 @@ def pulls(comparison: Comparison, name: str) -> Picture:
                     share, edges, color=colour, linestyle=dash, linewidth=1.3, label=label, baseline=None
                 )
         axes.set_yscale("log")
+        axes.minorticks_off()
         axes.set_xlim(-7.0, 7.0)
         axes.set_ylim(1e-6, 2.0)
         axes.legend(loc="upper right")
@@ -322,6 +323,7 @@ def errors(comparison: Comparison, name: str) -> Picture:
         axes.stairs(np.histogram(error, edges)[0], edges, color=FIRST, linewidth=1.3, label="product")
         axes.plot(middle, expected, color=SECOND, linestyle=_DASHES[1], label="least noise")
         axes.set_yscale("log")
+        axes.minorticks_off()
         axes.set_xlim(-reach, reach)
         axes.set_ylim(bottom=0.5)
         axes.legend(loc="upper right")
@@ -447,13 +449,13 @@ def completeness(flags: Sequence[tuple[str, dict[str, Any]]], name: str) -> Pict
 
 
 def hot_pixels(
-    days: Sequence[float], true: Sequence[int], products: Sequence[tuple[str, float, float, int]], name: str
+    days: np.ndarray, true: Sequence[int], products: Sequence[tuple[str, float, float, int]], name: str
 ) -> Picture:
     """Draw how many pixels are hot from day to day, and how many are in the superdarks.
 
     Parameters
     ----------
-    days : sequence of float
+    days : numpy.ndarray
         Of each dark, since the anneal.
     true : sequence of int
         Pixels that are hot while it is taken.
@@ -578,6 +580,7 @@ def poster(single: np.ndarray, comparison: Comparison, window: tuple[slice, slic
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
+    from matplotlib.ticker import MaxNLocator
     from PIL import Image
 
     width, height, side = 13.9, 4.1, 3.2
@@ -600,7 +603,7 @@ def poster(single: np.ndarray, comparison: Comparison, window: tuple[slice, slic
         axes.set_ylabel("row (pixels)", labelpad=1.0)
         axes.locator_params(nbins=6)
         bar = figure.add_axes(((left + side + 0.08) / width, 0.5 / height, 0.11 / width, side / height))
-        figure.colorbar(shown, cax=bar, extend="both", extendfrac=0.03).locator.set_params(nbins=6)
+        figure.colorbar(shown, cax=bar, extend="both", extendfrac=0.03, ticks=MaxNLocator(6))
         bar.set_title("e⁻/s", fontsize=9)
         if number == 0:
             square = (columns.start, rows.start)
