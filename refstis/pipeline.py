@@ -77,8 +77,8 @@ def pull_out_subfolders(root_folder: Name) -> tuple[list[str], list[str]]:
 
     Returns
     -------
-    gain_folders, week_folders : list of str
-        Folders such as ``1-1x1``, and such as ``wk01`` and ``biwk02``, in order of their names.
+    tuple of list of str
+        Folders such as ``1-1x1``, and folders such as ``wk01`` and ``biwk02``, in order of their names.
     """
     gains, weeks = [], []
     for folder, names, _ in os.walk(os.fspath(root_folder)):
