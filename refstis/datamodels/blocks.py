@@ -7,6 +7,7 @@ would take longer than calibrating the pixels.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,8 @@ class RawHeader:
         index: dict[str, int] = {}
         for begin in range(0, len(self._cards), CARD):
             index.setdefault(self._cards[begin : begin + 8].rstrip().decode("latin-1"), begin)
+        # the rest of a long string has no keyword of its own
+        index.pop("CONTINUE", None)
         return index
 
     @cached_property
@@ -64,7 +67,9 @@ class RawHeader:
         try:
             if keyword in {"HISTORY", "COMMENT", ""} or following == b"CONTINUE":
                 return self._parsed[keyword]
-            return fits.Card.fromstring(self._cards[begin : begin + CARD]).value
+            card = self._cards[begin : begin + CARD]
+            value = _simple_value(card)
+            return fits.Card.fromstring(card).value if value is None else value
         except (ValueError, fits.VerifyError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve "
@@ -97,6 +102,25 @@ class RawHeader:
             A new header.
         """
         return self._parsed.copy()
+
+
+# A value in its usual form: a string without quotes in it, a logical, an integer or a floating-point number.
+_VALUE = re.compile(
+    rb"[^=]{8}= *(?:'([^']*)'|([TF])|([+-]?[0-9]+)|([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[ED][+-]?[0-9]+)?)) *(?:/.*)?$"
+)
+
+
+def _simple_value(card: bytes) -> Any:
+    """Value of a card in its usual form; None for what astropy has to look at."""
+    match = _VALUE.match(card)
+    if match is None:
+        return None
+    text, logical, integer, real = match.groups()
+    if text is not None:
+        return text.rstrip().decode("ascii") if text.isascii() and text.rstrip()[-1:] != b"&" else None
+    if logical is not None:
+        return logical == b"T"
+    return int(integer) if integer is not None else float(real.replace(b"D", b"E"))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import ClassVar
@@ -165,10 +166,16 @@ class CrCorrStep(RefstisStep):
 
     def _engine(self):
         try:
-            return entrypoints.get_single(ENGINES, self.engine).load()
+            return _load_engine(self.engine)
         except entrypoints.NoSuchEntryPoint:
             known = ", ".join(sorted(entrypoints.get_group_named(ENGINES)))
             raise ConfigurationError(f"crcorr: no engine {self.engine!r}; installed are {known}.") from None
+
+
+@functools.cache
+def _load_engine(name):
+    """The engine's function; the search goes through all installed packages, so it is made once."""
+    return entrypoints.get_single(ENGINES, name).load()
 
 
 def _names(exposures):
