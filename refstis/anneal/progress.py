@@ -1,10 +1,13 @@
 """How a run goes on, for people: a table that lives at a terminal, or lines in a log."""
 
 import logging
+import signal
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,7 +19,7 @@ from refstis.anneal.making import Outcome
 from refstis.anneal.plan import Node, Plan
 from refstis.anneal.runner import Result
 
-__all__ = ["LineListener", "LiveListener", "print_result"]
+__all__ = ["LineListener", "LiveListener", "listening", "print_result"]
 
 logger = logging.getLogger("refstis.run")
 
@@ -141,6 +144,40 @@ class LiveListener(LineListener):
             )
         words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
         return Group(table, Text(words, style="bold"))
+
+
+@contextmanager
+def listening() -> Iterator[LineListener]:
+    """Show on standard error how a run goes on: a table at a terminal, else lines.
+
+    SIGTERM ends the run like Ctrl-C: products in the making are finished, and the run is recorded.
+
+    Yields
+    ------
+    LineListener
+        For the run.
+    """
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    errors = Console(stderr=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    level = logger.level
+    before = signal.signal(signal.SIGTERM, end)
+    logger.setLevel(logging.INFO)
+    try:
+        if errors.is_terminal:
+            with LiveListener(errors) as listener:
+                yield listener
+        else:
+            logger.addHandler(handler)
+            yield LineListener()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        signal.signal(signal.SIGTERM, before)
 
 
 def print_result(result: Result, console: Console) -> None:

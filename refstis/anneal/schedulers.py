@@ -60,11 +60,14 @@ class Admission:
         Threads of all tasks together.
     memory : int
         Bytes of all tasks together; a task that needs more runs alone.
+    first : int
+        Number of tasks that come at the beginning: none begins before all of them are there to choose from.
     """
 
-    def __init__(self, cores: int, memory: int):
+    def __init__(self, cores: int, memory: int, first: int = 0):
         self.cores = cores
         self.memory = memory
+        self._expected = first
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._threads = 0
@@ -89,6 +92,8 @@ class Admission:
         own = _Waiting(cost, memory)
         with self._changed:
             self._waiting.append(own)
+            self._expected -= 1
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._next() is own)
             self._waiting.remove(own)
             for one in self._waiting:
@@ -111,7 +116,7 @@ class Admission:
 
     def _next(self) -> _Waiting | None:
         """The task that may begin now."""
-        if self._threads >= self.cores:
+        if self._threads >= self.cores or self._expected > 0:
             return None
         for one in sorted(self._waiting, key=lambda one: -one.cost):
             if self._fits(one.memory):
@@ -166,7 +171,8 @@ class ThreadScheduler:
 
         from refstis.pipelines.base import making_products
 
-        admission = Admission(self.cores, MEMORY_PER_CORE * self.cores)
+        first = min(MOST_WAITING, sum(not parents for _, parents in tasks.values()))
+        admission = Admission(self.cores, MEMORY_PER_CORE * self.cores, first)
         darks = _SharedDarks(tasks, admission.memory)
         lock = threading.Lock()
 

@@ -10,6 +10,7 @@ __all__ = ["app", "execute", "main", "registered"]
 
 # name: (module:function, help group)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "config": ("refstis.commands.config:app", "Start here"),
     "demo": ("refstis.commands.demo:demo", "Start here"),
     "basejoint": ("refstis.commands.products:basejoint", "Products"),
     "refbias": ("refstis.commands.products:refbias", "Products"),
@@ -21,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("refstis.commands.fetch:fetch", "A month"),
     "plan": ("refstis.commands.plan:plan", "A month"),
     "run": ("refstis.commands.run:run", "A month"),
+    "reprocess": ("refstis.commands.reprocess:reprocess", "A month"),
+    "reproduce": ("refstis.commands.reproduce:reproduce", "A month"),
     "pipeline": ("refstis.commands.pipeline:pipeline", "A month"),
     "check": ("refstis.commands.check:check", "Delivery"),
     "certify": ("refstis.commands.certify:certify", "Delivery"),

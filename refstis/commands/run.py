@@ -65,48 +65,31 @@ def execute_run(
     anneals: Path | None,
     profile: str,
     month: str | tuple[str, str] | None,
-    dates: tuple[str, str] | None,
-    force: bool,
-    only: Sequence[str],
-    until: Sequence[str],
-    workers: int,
-    scheduler: str | None,
+    dates: tuple[str, str] | None = None,
+    force: bool = False,
+    only: Sequence[str] = (),
+    until: Sequence[str] = (),
+    workers: int = 0,
+    scheduler: str | None = None,
 ) -> None:
     """Make products, show how it goes on, print the result and end with its exit status."""
-    import logging
-    import signal
     import sys
 
-    from rich.console import Console
-
     from refstis.anneal.display import console_for_tables
-    from refstis.anneal.progress import LineListener, LiveListener, print_result
+    from refstis.anneal.progress import listening, print_result
     from refstis.anneal.runner import Choice
     from refstis.anneal.runner import run as make_all
     from refstis.anneal.survey import Survey, open_ledger
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    logger = logging.getLogger("refstis.run")
-    logger.setLevel(logging.INFO)
-    errors = Console(stderr=True)
-    listener = LiveListener(errors) if errors.is_terminal else LineListener()
-    if not errors.is_terminal:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
-    with open_ledger(ledger, output) as opened:
+    with listening() as listener, open_ledger(ledger, output) as opened:
         survey = Survey(folder, output, opened, anneals=anneals, profile=profile, month=month, dates=dates)
-        choice = Choice(force, tuple(only), tuple(until))
-        arguments = {
-            "choice": choice, "scheduler": scheduler, "workers": workers, "listener": listener, "command": sys.argv,
-        }  # fmt: skip
-        if isinstance(listener, LiveListener):
-            with listener:
-                result = make_all(survey, **arguments)
-        else:
-            result = make_all(survey, **arguments)
+        result = make_all(
+            survey,
+            choice=Choice(force, tuple(only), tuple(until)),
+            scheduler=scheduler,
+            workers=workers,
+            listener=listener,
+            command=sys.argv,
+        )
     print_result(result, console_for_tables())
     raise typer.Exit(result.exit_status)
