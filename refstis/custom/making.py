@@ -146,26 +146,6 @@ def make_custom_dark(
     ------
     refstis.errors.RefstisError
         Where a file or an option cannot be used; names it, and what to do.
-
-    Examples
-    --------
-    A simulated month has a science exposure; its darks are chosen and combined without any network:
-
-    >>> import tempfile
-    >>> from refstis.simulation import simulate
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     made = simulate(
-    ...         folder,
-    ...         days=5,
-    ...         size="small",
-    ...         products=["biases", "darks", "science"],
-    ...         imsets=[8],
-    ...         seed=2,
-    ...     )
-    ...     science = next(path for path in made.raws if path.name.startswith("od9e"))
-    ...     custom = make_custom_dark(science, darks=folder, anneals=made.anneals, output=f"{folder}/custom")
-    ...     custom.dark.name, custom.choice.state, len(custom.choice.period), len(custom.choice.near)
-    ('od9e01010_custom_drk.fits', 'raw', 10, 9)
     """
     say = progress or (lambda _: None)
     window = rules()["window"] if window is None else window

@@ -254,6 +254,8 @@ def _image(
     window: tuple[slice, slice] | None = None,
 ) -> dict[str, str]:
     """A picture with axes in pixels and a colour bar; all of an image, or a window of it."""
+    from mpl_toolkits.axes_grid1 import make_axes_locatable
+
     figure, axes = _figure(6.2, 5.2)
     rows, columns = window or (slice(0, image.shape[0]), slice(0, image.shape[1]))
     shown = axes.imshow(
@@ -268,7 +270,8 @@ def _image(
     )
     axes.set_xlabel("column (pixels)")
     axes.set_ylabel("row (pixels)")
-    figure.colorbar(shown, ax=axes, label=unit, extend="both")
+    beside = make_axes_locatable(axes).append_axes("right", size="4%", pad=0.12)
+    figure.colorbar(shown, cax=beside, label=unit, extend="both")
     return _png(figure, caption)
 
 
@@ -302,7 +305,7 @@ def _dark_sections(new: _Dark, base: _Dark, default: _Dark | None, why_not: str)
     )
     sections.append(_changes_section(new, other, label, changes, settings))
     window = zoom_window(changes.appeared | changes.vanished, settings["zoom"])
-    bright = (0.0, max(0.15, float(np.quantile(other.sci[window], 0.995))))
+    bright = (0.0, max(0.15, float(np.quantile(new.sci[window], 0.97))))
     difference = new.sci - other.sci
     reach = max(0.05, float(np.quantile(np.abs(difference[window]), 0.99)))
     sections.append(
