@@ -13,7 +13,7 @@ _STAGES = {"simulate": "simulating raw files", "make": "making products", "score
 def demo(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="[DIR]", help="Empty or new folder, or that of an earlier demonstration."),
+        typer.Argument(metavar="DIR", help="Empty or new folder, or that of an earlier demonstration."),
     ] = Path("refstis-demo"),
     seed: Annotated[int, typer.Option(help="Of the simulated detector: another seed, another detector.")] = 1,
 ) -> None:

@@ -188,14 +188,15 @@ def _image(
     with mpl.rc_context(_STYLE):
         figure, axes = _square(values.shape, corner, step)
         axes.patch.set_gid("pixels")
-        colours = figure.colorbar(
+        bar = figure.colorbar(
             ScalarMappable(Normalize(scale.low, scale.high), scale.cmap),
             cax=figure.add_axes((4.24 / 5.1, 0.52 / 4.0, 0.13 / 5.1, 3.4 / 4.0)),
             extend="both",
             extendfrac=0.03,
             label=scale.label,
         )
-        colours.solids.set_rasterized(True)
+        for mesh in bar.ax.collections:
+            mesh.set_rasterized(True)
         return Picture(_svg(figure, name, f"{caption} ({scale.label})", _png(values, scale)), caption)
 
 
