@@ -129,13 +129,13 @@ def logarithmic(axis: Axes, which: str, steps: Sequence[int] = (1,)) -> None:
     steps : sequence of int
         Which numbers of a decade to write.
     """
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     getattr(axis, f"set_{which}scale")("log")
     one = getattr(axis, f"{which}axis")
     one.set_major_locator(LogLocator(subs=steps))
     one.set_major_formatter(lambda value, _: f"{value:g}")
-    one.set_minor_formatter(lambda *_: "")
+    one.set_minor_locator(NullLocator())
 
 
 def _finite(image: np.ndarray) -> np.ndarray:

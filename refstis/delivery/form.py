@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -322,6 +323,9 @@ def _text(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - plain text for people
+    )
+    environment.filters["wrap"] = lambda text: textwrap.fill(
+        text, 88, initial_indent="   ", subsequent_indent="   "
     )
     environment.filters["yes"] = lambda value: "yes" if value else "no"
     depths = sorted({one.context or "values of keywords" for one in certifications})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import smtplib
 import ssl
 from collections.abc import Sequence
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Literal
@@ -88,12 +90,15 @@ def send_mail(
     Raises
     ------
     ConfigurationError
-        Where an address or the password is missing.
+        Where an address is missing or none, or the password is missing.
     OutputError
         Where the server cannot be reached, refuses the login or a recipient; names the server and the cause.
     """
     if not sender or not recipients:
         raise ConfigurationError("mail: sender and recipients are needed; set email in the configuration.")
+    strange = [address for address in (sender, *recipients) if not address.isascii() or "@" not in address]
+    if strange:
+        raise ConfigurationError(f"mail: {strange[0]!r} is no address such as name@example.org.")
     if user and not password:
         raise ConfigurationError(
             f"mail: no password of {user} at {host}; put it into ${PASSWORD_VARIABLE} or the keyring (smtp://{host})."
@@ -111,14 +116,27 @@ def send_mail(
             if security == "starttls":
                 server.starttls(context=secure)
             if user and password:
-                server.login(user, password)
-            refused = server.send_message(message)
-    except (smtplib.SMTPException, OSError) as error:
+                _login(server, user, password)
+            # not send_message, which puts a '>' before lines that begin with "From "
+            refused = server.sendmail(sender, list(recipients), message.as_bytes(policy=SMTP))
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:
         raise OutputError(
             f"mail: {name}:{number} did not take it ({_words(error)}). Nothing else is lost by that."
         ) from None
     if refused:
         raise OutputError(f"mail: {name}:{number} refused {', '.join(sorted(refused))}; the others got it.")
+
+
+def _login(server: smtplib.SMTP, user: str, password: str) -> None:
+    if (user + password).isascii():
+        server.login(user, password)
+        return
+    # smtplib only knows ASCII; RFC 4616 says UTF-8
+    server.ehlo_or_helo_if_needed()
+    secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode("ascii")
+    code, answer = server.docmd("AUTH", f"PLAIN {secret}")
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, answer)
 
 
 def _words(error: Exception) -> str:

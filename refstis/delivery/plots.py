@@ -59,11 +59,7 @@ def plot_obset(folder: str | os.PathLike, previous: Source | None = None) -> lis
     """
     folder = Path(folder)
     products = [product for product in open_products(find_products(folder)) if not product.fault]
-    before = (
-        [product for product in open_products(find_products(previous)) if not product.fault]
-        if previous
-        else []
-    )
+    before = [one for one in open_products(product_paths(previous)) if not one.fault and not one.baseline]
     written = []
     for name, title, belongs in GROUPS:
         pages = _pages(

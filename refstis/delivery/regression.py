@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PROGRAM = "cs0.e"
 # Rate from which a pixel of the superdark counts as hot (e-/s).
 HOT = 0.1
+# Switches of steps that need more than superbias, superdark and the tables of the CCD
+BEYOND_DARKCORR = ("CRCORR", "FLATCORR", "WAVECORR", "RPTCORR", "X1DCORR", "X2DCORR", "PHOTCORR")
 STEPS = ("dqicorr", "blevcorr", "biascorr", "darkcorr")
 
 
@@ -147,7 +149,7 @@ def regress(
     installed = shutil.which(PROGRAM) is not None
     if engine == "calstis" and not installed:
         raise ConfigurationError(
-            f"the C program {PROGRAM} of HSTCAL is not on the PATH; install HSTCAL (conda-forge), or leave --engine out."
+            f"the C program {PROGRAM} of HSTCAL is not on the PATH; install HSTCAL, or leave --engine out."
         )
     use_calstis = engine == "calstis" or (engine == "auto" and installed)
     with tempfile.TemporaryDirectory(prefix="refstis-") as work:
@@ -159,7 +161,7 @@ def regress(
             words = str(suite)
             raws = sorted(Path(suite).rglob("*_raw.fits")) if Path(suite).is_dir() else []
             if not raws:
-                raise InputError(f"{suite}: no raw exposures (*_raw.fits) in or below it. Check the folder.")
+                raise InputError(f"{suite}: no raw exposures (*_raw.fits) in it or below. Check its name.")
         reductions = []
         for dark in darks:
             for raw in raws:
@@ -264,8 +266,11 @@ def _robust(values: np.ndarray) -> float:
 
 
 def _reduce_calstis(raw: Path, bias: Product, dark: Product, tables: dict[str, str], work: Path) -> Reduction:
-    from astropy.io import fits
-    from stistools.calstis import calstis
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of modules that stistools imports and this does not use
+        from stistools.calstis import calstis
 
     result = Reduction(raw.name, bias.name, dark.name, "calstis")
     folder = Path(tempfile.mkdtemp(prefix="run", dir=work))
@@ -276,28 +281,11 @@ def _reduce_calstis(raw: Path, bias: Product, dark: Product, tables: dict[str, s
     wavecal = raw.with_name(raw.name.replace("_raw", "_wav"))
     for original in (raw, wavecal):
         if original.is_file():
-            copies.append(shutil.copy(original, folder / original.name))
-            with fits.open(copies[-1], mode="update") as hdus:
-                for key, name in names.items():
-                    hdus[0].header[key] = str(folder / name)
-                for kind, path in tables.items():
-                    hdus[0].header[kind.upper()] = path
-                if len(tables):  # the simulated exposures have no flat field, wavelengths or fluxes
-                    for key in (
-                        "FLATCORR",
-                        "WAVECORR",
-                        "X1DCORR",
-                        "X2DCORR",
-                        "PHOTCORR",
-                        "CRCORR",
-                        "RPTCORR",
-                    ):
-                        if key in hdus[0].header:
-                            hdus[0].header[key] = "OMIT"
+            copies.append(str(folder / original.name))
+            _copy_for_calstis(original, folder, names, tables)
     log = folder / "calstis.log"
-    status = calstis(
-        copies[0], wavecal=copies[1] if len(copies) > 1 else "", outroot=f"{folder}/", trailer=str(log)
-    )
+    second = copies[1] if len(copies) > 1 else ""
+    status = calstis(copies[0], wavecal=second, outroot=f"{folder}/", trailer=str(log))
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     made = sorted(
         path for path in folder.glob("*.fits") if path.name not in {*names.values(), raw.name, wavecal.name}
@@ -313,6 +301,22 @@ def _reduce_calstis(raw: Path, bias: Product, dark: Product, tables: dict[str, s
         return result
     _judge_calstis(result, raw, images, dark, tables)
     return result
+
+
+def _copy_for_calstis(original: Path, folder: Path, names: dict[str, str], tables: dict[str, str]) -> None:
+    """An exposure that names the new files; a simulated one has no tables for what comes after DARKCORR."""
+    from astropy.io import fits
+
+    with fits.open(original, memmap=False, do_not_scale_image_data=True) as hdus:
+        header = hdus[0].header
+        for key, name in names.items():
+            header[key] = (str(folder / name), "")
+        for kind, path in tables.items():
+            header[kind.upper()] = (path, "")
+        for key in BEYOND_DARKCORR if tables else ():
+            if key in header:
+                header[key] = "OMIT"
+        hdus.writeto(folder / original.name)
 
 
 def _judge_calstis(
