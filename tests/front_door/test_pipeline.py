@@ -174,27 +174,30 @@ bias_propsoals:
 - {fits.getval(of(month, "BIAS")[0], "PROPOSID")}
 anneal_database: '{month.anneals}'
 retrieve_from: '{archive}'
+deliverers: [Somebody]
 """
     )
     return path
 
 
-def test_command_retrieves_and_makes_the_months_of_dates(
+@pytest.mark.slow
+def test_command_retrieves_makes_and_delivers_the_months_of_dates(
     configuration, month, tmp_path, small_policy, monkeypatch
 ):
-    delivered = []
-    monkeypatch.setattr(pipeline, "_deliver", lambda made, settings: delivered.append(made))
     arguments = ["pipeline", "-m", "2017-06-06", "2017-06-14", "--config", str(configuration)]
     done = CliRunner().invoke(registered(), arguments)
     assert done.exit_code == 0, done.output
     made = tmp_path / "data" / "14825_05"
-    assert delivered == [made]
     assert (made / "darks.pdf").exists()
+    delivered = {path.name for path in (tmp_path / "to_deliver" / "14825_05").rglob("*_???.fits")}
+    assert delivered == {path.name for path in made.rglob("week*_???.fits")}
+    assert len(delivered) == 4
     assert len(list(made.rglob("weekdark_*_drk.fits"))) == 2
     assert len(list(made.rglob("*_raw.fits"))) == len(month.raws) - 1  # without the star
     assert "Pa$$w3rD" not in done.output
     # nothing is retrieved or made twice
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*_drk.fits")}
+    monkeypatch.setattr(pipeline, "_deliver", lambda made, settings: None)
     again = CliRunner().invoke(registered(), [*arguments, "--no_collect"])
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*_drk.fits")} == before
