@@ -1,14 +1,18 @@
-"""Exposures for the anneal room: tiny raws on disk, and what would be remembered of raws that are nowhere."""
+"""Exposures for the anneal room: tiny raws, raws that are nowhere, and simulated months that are really made."""
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from refstis.anneal.exposures import Exposure
+from refstis.anneal.exposures import Exposure, checksum_of
 from refstis.anneal.ledger import Ledger
+from refstis.anneal.runner import run
+from refstis.anneal.survey import Survey, open_ledger
 
 MONTH = 56428.790812824074  # end of the anneal 13134_23; the month has 24.36 days
 
@@ -110,3 +114,122 @@ def ledger(request, tmp_path):
 
         yield opened
         schema.metadata.drop_all(opened._engine)
+
+
+# ---------------------------------------------------------------- simulated months that are really made
+
+
+class SimulatedMonth:
+    """Raws of small frames, with the profile that makes reference files of them."""
+
+    def __init__(self, folder, raws, oref, anneals, profile):
+        self.folder, self.raws, self.oref, self.anneals, self.profile = folder, raws, oref, anneals, profile
+
+    def copy(self, folder):
+        """Raws of one's own, to spoil."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("truth*", "*_asn.json"))
+        return SimulatedMonth(
+            folder, [folder / raw.name for raw in self.raws], self.oref, self.anneals, self.profile
+        )
+
+    def options(self, output):
+        """Words of a command line."""
+        return [
+            str(self.folder), "--anneals", str(self.anneals), "--profile", str(self.profile), "-o", str(output),
+        ]  # fmt: skip
+
+
+POLICY = """\
+selection: {dark: {binning: [4, 4]}}
+superbias:
+  - {gain: 1, xbin: 4, ybin: 4, refbias_from: 8, division: WK}
+sublists_above: 12
+"""
+
+
+def _simulated(folder, **options):
+    from refstis.simulation import simulate
+
+    made = simulate(folder / "raws", size="small", binning=(4, 4), **options)
+    profile = folder / "profile"
+    profile.mkdir()
+    (profile / "policy.yaml").write_text(POLICY)
+    return SimulatedMonth(folder / "raws", made.raws, made.oref, made.anneals, profile)
+
+
+@pytest.fixture(scope="session")
+def four_weeks(tmp_path_factory):
+    """28 days with one week each for sub-lists, refbias, weekbias and refbias, and 56 darks."""
+    return _simulated(tmp_path_factory.mktemp("four_weeks"), imsets=(14, 9, 5, 10), seed=7)
+
+
+@pytest.fixture(scope="session")
+def two_weeks(tmp_path_factory):
+    """12 days with a week each for refbias and weekbias, and 24 darks."""
+    return _simulated(tmp_path_factory.mktemp("two_weeks"), days=12, imsets=(8, 4), seed=8)
+
+
+class Notes:
+    """A listener that remembers."""
+
+    def __init__(self):
+        self.plans, self.begun, self.outcomes, self.texts = [], [], [], []
+
+    def planned(self, plan, chosen):
+        self.plans.append((plan, list(chosen)))
+
+    def started(self, node):
+        self.begun.append(node.identity)
+
+    def finished(self, node, outcome):
+        self.outcomes.append(outcome)
+
+    def said(self, text):
+        self.texts.append(text)
+
+    def made(self):
+        """Names of the products that were made, without folders."""
+        return sorted(one.identity.rpartition("/")[2] for one in self.outcomes if one.status == "made")
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Make a simulated month in this process; gives the result and what the listener heard."""
+
+    def run_month(month, output, choice=None, ledger=None, **options):
+        monkeypatch.setenv("oref", str(month.oref))
+        notes = Notes()
+        with open_ledger(ledger, output) as opened:
+            survey = Survey(
+                month.folder, output, opened, anneals=month.anneals, profile=str(month.profile), **options
+            )
+            return run(survey, choice=choice, listener=notes), notes
+
+    return run_month
+
+
+@pytest.fixture(scope="session")
+def digests():
+    """Sha256 of every product below a folder, by its path."""
+
+    def of(folder):
+        return {
+            str(path.relative_to(folder)): checksum_of(path) for path in sorted(Path(folder).rglob("*.fits"))
+        }
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def two_weeks_made(two_weeks, tmp_path_factory):
+    """The products of two weeks, made without any trouble; nobody changes them."""
+    output = tmp_path_factory.mktemp("made") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("oref", str(two_weeks.oref))
+        with open_ledger(None, output) as opened:
+            survey = Survey(
+                two_weeks.folder, output, opened, anneals=two_weeks.anneals, profile=str(two_weeks.profile)
+            )
+            result = run(survey, listener=Notes())
+    assert result.exit_status == 0
+    return output

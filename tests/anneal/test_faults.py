@@ -1,0 +1,182 @@
+"""Runs of several processes: killed, two at once, and on a cluster of which a part dies."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from refstis.anneal.ledger import DEFAULT_NAME, Ledger
+
+REFSTIS = [sys.executable, "-m", "refstis"]
+KEPT = re.compile(r"\.refstis\.lock|run\.json|refstis_ledger\.db(-wal|-shm)?")
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Start `refstis run` on a month as a process."""
+
+    def begin(month, output, *words):
+        return subprocess.Popen(
+            [*REFSTIS, "run", *month.options(output), *words],
+            env={**os.environ, "oref": str(month.oref)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+def stray(output):
+    """Files that belong neither to a product nor to a run."""
+    found = [path for path in output.rglob("*") if path.is_file()]
+    products = {path.with_suffix("") for path in found if path.suffix == ".fits"}
+    return [
+        path.name
+        for path in found
+        if not (path.parent == output and KEPT.fullmatch(path.name))
+        and not (path.suffix in (".fits", ".log", ".asdf") and path.with_suffix("") in products)
+    ]
+
+
+def finished(output):
+    """Inode and time of every product that stands in the folder."""
+    return {
+        str(path.relative_to(output)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in output.rglob("*.fits")
+        if ".part" not in str(path)
+    }
+
+
+def survive(kills, seed, month, start, folder, expected, digests):
+    """Kill runs at random instants, resume them, and compare; how many kills fell into the making of products."""
+    generator = np.random.default_rng(seed)
+    in_the_making = 0
+    output = folder / "0"
+    rounds = 0
+    longest = None
+    while kills:
+        process = start(month, output)
+        begun = time.monotonic()
+        # half of the kills at any time of the run, half while products are made
+        if generator.random() < 0.5 or longest is None:
+            for line in process.stderr:
+                if "begun" in line:
+                    break
+            time.sleep(generator.uniform(0, 1.5))
+        else:
+            time.sleep(generator.uniform(0, longest))
+        alive = process.poll() is None
+        process.kill()
+        process.communicate()
+        if alive:
+            kills -= 1
+            in_the_making += any(output.rglob("*.part")) if output.exists() else 0
+        else:
+            longest = time.monotonic() - begun
+        before = finished(output)
+        if not alive or not kills or len(before) == len(expected):
+            process = start(month, output)
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors
+            after = finished(output)
+            assert {name: after[name] for name in before} == before, "a product was made twice"
+            assert digests(output) == expected
+            assert stray(output) == []
+            rounds += 1
+            output = folder / str(rounds)
+            longest = longest or time.monotonic() - begun
+    return in_the_making
+
+
+def test_killed_at_random_instants_and_resumed(two_weeks, two_weeks_made, start, tmp_path, digests):
+    survive(5, 1, two_weeks, start, tmp_path, digests(two_weeks_made), digests)
+
+
+@pytest.mark.faults
+def test_killed_at_fifty_random_instants_and_resumed(two_weeks, two_weeks_made, start, tmp_path, digests):
+    assert survive(50, 2, two_weeks, start, tmp_path, digests(two_weeks_made), digests) > 0
+
+
+def test_terminated_it_finishes_what_it_makes_and_records_the_end(
+    two_weeks, two_weeks_made, start, tmp_path, digests
+):
+    process = start(two_weeks, tmp_path / "out")
+    for line in process.stderr:
+        if "begun" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    with Ledger(tmp_path / "out" / DEFAULT_NAME) as ledger:
+        assert [one["status"] for one in ledger.runs()] == ["interrupted"]
+    assert stray(tmp_path / "out") == []
+    expected = digests(two_weeks_made)
+    made = digests(tmp_path / "out")
+    assert 0 < len(made) < len(expected)
+    assert {name: expected[name] for name in made} == made
+
+
+def test_of_two_runs_at_once_the_second_waits(two_weeks, two_weeks_made, start, tmp_path, digests):
+    runs = [start(two_weeks, tmp_path / "out") for _ in range(2)]
+    heard = [one.communicate()[1] for one in runs]
+    assert [one.returncode for one in runs] == [0, 0]
+    assert digests(tmp_path / "out") == digests(two_weeks_made)
+    waited = ["is in use by process" in text for text in heard]
+    assert sorted(waited) == [False, True]
+    second, first = heard[waited.index(True)], heard[waited.index(False)]
+    assert first.count(": made in") == len(digests(two_weeks_made))
+    assert second.count(": made in") == 0
+
+
+@contextmanager
+def cluster(folder):
+    """A Dask scheduler and two workers, each a process of its own; gives the address and the workers."""
+    started = []
+
+    def begin(*words):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli." + words[0], *words[1:]],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    try:
+        scheduler = begin("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        address = next(
+            match[0] for line in scheduler.stderr if (match := re.search(r"tcp://127\.0\.0\.1:\d+", line))
+        )
+        workers = [
+            begin("dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name)
+            for name in ("one", "two")
+        ]
+        yield address, workers
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.communicate()
+
+
+def test_a_cluster_of_which_one_worker_is_killed(two_weeks, two_weeks_made, start, tmp_path, digests):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    with cluster(tmp_path) as (address, workers):
+        run = start(two_weeks, tmp_path / "out", "--scheduler", address)
+        for line in run.stderr:
+            if ": made in" in line:
+                workers[0].kill()
+                break
+        _, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors
+    assert digests(tmp_path / "out") == digests(two_weeks_made)
+    assert stray(tmp_path / "out") == []
