@@ -16,7 +16,8 @@ __all__ = ["image_data", "svg"]
 
 # Drawn in this colour, replaced by that of the page, so that plots are readable on light and dark.
 _INK, _GRID = "#123456", "#654321"
-_LEVELS = 64
+# Noise does not compress: so many colours keep a page of twelve full frames below 20 MB.
+LEVELS, FEW_LEVELS = 32, 16
 
 
 def svg(figure: Figure, title: str) -> str:
@@ -70,7 +71,7 @@ def svg(figure: Figure, title: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-def image_data(image: np.ndarray, low: float, high: float, colours: str) -> str:
+def image_data(image: np.ndarray, low: float, high: float, colours: str, levels: int = LEVELS) -> str:
     """An image as PNG in a data address: one point for each pixel, the first row at the bottom.
 
     Parameters
@@ -81,6 +82,8 @@ def image_data(image: np.ndarray, low: float, high: float, colours: str) -> str:
         Values of the first and the last colour.
     colours : str
         Name of a colour map.
+    levels : int
+        How many colours.
 
     Returns
     -------
@@ -92,9 +95,9 @@ def image_data(image: np.ndarray, low: float, high: float, colours: str) -> str:
 
     with np.errstate(invalid="ignore"):
         scaled = np.clip((np.asarray(image, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
-    index = np.round(np.nan_to_num(scaled, nan=0.0) * (_LEVELS - 1)).astype(np.uint8)
+    index = np.round(np.nan_to_num(scaled, nan=0.0) * (levels - 1)).astype(np.uint8)
     picture = Image.fromarray(index[::-1])
-    palette = (mpl.colormaps[colours](np.linspace(0.0, 1.0, _LEVELS))[:, :3] * 255.0).round().astype(np.uint8)
+    palette = (mpl.colormaps[colours](np.linspace(0.0, 1.0, levels))[:, :3] * 255.0).round().astype(np.uint8)
     picture.putpalette(palette.tobytes())
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)

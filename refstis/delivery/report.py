@@ -18,8 +18,7 @@ from refstis.datamodels.atomic import atomic_write
 from refstis.delivery import figures
 from refstis.delivery.certification import Certification
 from refstis.delivery.checks import CAUTION, FAIL, PASS, Judgement, check_files, worst
-from refstis.delivery.measures import deviations
-from refstis.delivery.pictures import colour_bar, image_data, svg
+from refstis.delivery.pictures import FEW_LEVELS, LEVELS, colour_bar, image_data, svg
 from refstis.delivery.products import Product, Source, find_products, open_products, product_paths
 from refstis.delivery.regression import RegressionResult
 from refstis.delivery.series import changed_pixels, dark_series
@@ -69,7 +68,7 @@ def _picture(image: np.ndarray, low: float, high: float, colours: str, caption: 
     from markupsafe import Markup
 
     return {
-        "data": image_data(image, low, high, colours),
+        "data": image_data(image, low, high, colours, LEVELS if colours == IMAGE_COLOURS else FEW_LEVELS),
         "width": image.shape[1],
         "height": image.shape[0],
         "low": _number(low, 3),
@@ -82,23 +81,17 @@ def _picture(image: np.ndarray, low: float, high: float, colours: str, caption: 
 def _pictures(product: Product, earlier: Product | None) -> list[dict[str, Any]]:
     sci = np.asarray(product.sci, dtype=np.float64)
     unit = figures.unit_of(product)
-    found = [_picture(sci, *figures.stretch(sci), IMAGE_COLOURS, f"Image ({unit})")]
+    scale = figures.stretch(sci)
+    found = [_picture(sci, *scale, IMAGE_COLOURS, f"Image ({unit})")]
     if earlier is not None and np.shape(earlier.sci) == sci.shape:
         before = np.asarray(earlier.sci, dtype=np.float64)
-        scale = figures.stretch(sci)
         width = 0.5 * (scale[1] - scale[0])
         name = f"{figures.label_of(earlier)} before"
         found.append(_picture(sci - before, -width, width, CHANGE_COLOURS, f"Difference to {name} ({unit})"))
-        if product.kind == "dark":
+        if product.kind == "dark":  # of a superbias, which is about 0, a ratio says nothing
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(before > 0, sci / before, 1.0)
             found.append(_picture(ratio, 0.5, 1.5, CHANGE_COLOURS, f"Ratio to {name}"))
-        else:
-            found.append(
-                _picture(
-                    deviations(product, earlier), -5.0, 5.0, CHANGE_COLOURS, f"Difference to {name} (sigma)"
-                )
-            )
     return found
 
 
