@@ -18,7 +18,7 @@ _MEDIAN_VARIANCE = np.pi / 2.0
 
 
 def nearness(distances: Sequence[float], days: float = 2.0) -> np.ndarray:
-    r"""Weights of darks by their distance in time: :math:`e^{-|d|/\tau}`, and none above the third largest.
+    r"""Weights of darks by their distance in time: :math:`e^{-|d|/\tau}` relative to the nearest, capped at the third.
 
     Three equal weights at the top outvote a cosmic ray in any one of them.
 
@@ -37,7 +37,7 @@ def nearness(distances: Sequence[float], days: float = 2.0) -> np.ndarray:
     Examples
     --------
     >>> nearness([-0.5, 0.5, 1.0, 2.0], days=1.0).round(3).tolist()
-    [0.368, 0.368, 0.368, 0.135]
+    [0.607, 0.607, 0.607, 0.223]
     """
     # Relative to the nearest, so that darks of another month still have weights.
     apart = np.abs(np.asarray(distances, dtype=np.float64))

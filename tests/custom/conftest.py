@@ -64,7 +64,7 @@ class Sky:
         return sorted(name for name, mjd in self.darks.items() if begin <= mjd < end)
 
 
-def make_sky(folder, *, size, days, imsets, seed=21):
+def _make_sky(folder, *, size, days, imsets, seed=21):
     made = simulate(folder, months=2, days=days, size=size, imsets=imsets, seed=seed)
     months = read_table(made.anneals).months()[1:3]
     moment = months[0].end - 2.0
@@ -84,8 +84,13 @@ def make_sky(folder, *, size, days, imsets, seed=21):
 
 
 @pytest.fixture(scope="session")
+def make_sky():
+    return _make_sky
+
+
+@pytest.fixture(scope="session")
 def sky(tmp_path_factory):
-    return make_sky(tmp_path_factory.mktemp("sky"), size="small", days=9, imsets=[14])
+    return _make_sky(tmp_path_factory.mktemp("sky"), size="small", days=9, imsets=[14])
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,13 @@ def options(sky, tmp_path, custom):
     }
 
 
+@pytest.fixture
+def no_page(monkeypatch):
+    from refstis.custom import page
+
+    monkeypatch.setattr(page, "write_page", lambda *_, **__: None)
+
+
 # ---------------------------------------------------------------------------- files
 
 
@@ -102,7 +109,7 @@ def test_the_list_of_inputs_has_every_member_with_its_checksum(sky, custom):
     }
 
 
-def test_flt_and_crj_stand_for_their_exposure(sky, options, tmp_path):
+def test_flt_and_crj_stand_for_their_exposure(sky, options, tmp_path, no_page):
     """Beside its raw, and without it."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -130,7 +137,7 @@ def test_the_exposure_is_never_written_over(sky, options, tmp_path):
     assert sky.science.read_bytes() == foreign.read_bytes() == before
 
 
-def test_daily_changes_hot_pixels_and_says_so(sky, custom, options):
+def test_daily_changes_hot_pixels_and_says_so(sky, custom, options, no_page):
     made = make_custom_dark(sky.science, daily=True, **options)
     old, new = (fits.getdata(one.dark, ("SCI", 1)) for one in (custom[0], made))
     changed = old != new
@@ -222,7 +229,7 @@ def fill(mast, folder, names, suffix):
                 }
 
 
-def test_the_archive_has_bias_subtracted_darks(sky, mast, calibrated, options):
+def test_the_archive_has_bias_subtracted_darks(sky, mast, calibrated, options, no_page):
     names = [name.replace("_raw", "_flt") for name in sky.near]
     fill(mast, calibrated, names, "flt")
     del options["darks"], options["superbias"]
@@ -237,7 +244,7 @@ def test_the_archive_has_bias_subtracted_darks(sky, mast, calibrated, options):
 
 
 def test_with_a_superbias_the_archive_is_asked_for_raws_and_with_a_basedark_for_near_ones(
-    sky, mast, options, custom
+    sky, mast, options, custom, no_page
 ):
     first, second = sky.months
     fill(mast, sky.folder, sky.darks_between(first.begin, second.begin + 3.0), "raw")
@@ -247,7 +254,7 @@ def test_with_a_superbias_the_archive_is_asked_for_raws_and_with_a_basedark_for_
     assert made.dark.read_bytes() == custom[0].dark.read_bytes()
 
 
-def test_the_raw_of_a_calibrated_exposure_comes_from_the_archive(sky, mast, options, tmp_path):
+def test_the_raw_of_a_calibrated_exposure_comes_from_the_archive(sky, mast, options, tmp_path, no_page):
     fill(mast, sky.folder, [*sky.near, sky.science.name], "raw")
     mast.entries[sky.science.name.split("_")[0].upper()].target = "STAR"
     flt = tmp_path / sky.science.name.replace("_raw", "_flt")
