@@ -96,7 +96,8 @@ def write_reference(path, sci, err=None, dq=None, primary=(), extension=()):
     sci = np.asarray(sci, dtype=np.float32)
     header = fits.Header(
         {
-            "TELESCOP": "HST", "INSTRUME": "STIS", "DETECTOR": "CCD", "FILETYPE": "CCD BIAS IMAGE", "CCDAMP": "D",
+            "TELESCOP": "HST", "INSTRUME": "STIS", "DETECTOR": "CCD", "CCDAMP": "D",
+            "FILETYPE": "DARK IMAGE" if Path(path).stem.endswith("drk") else "CCD BIAS IMAGE",
             "CCDGAIN": 1, "CCDOFFST": 3, "BINAXIS1": 1, "BINAXIS2": 1, "PEDIGREE": "INFLIGHT 01/06/2017 08/06/2017",
             "USEAFTER": "Jun 01 2017 00:00:00", "DESCRIP": "made for a test", "NEXTEND": 3,
         }

@@ -50,18 +50,17 @@ def average_biases(biases: Iterable[tuple[ReferenceImage, int]]) -> ReferenceIma
     ValueError
         Where there is no bias.
     """
-    total = square = flags = None
-    weight = 0
-    for bias, count in biases:
-        if total is None:
-            total, square, flags = bias.sci.copy(), bias.err * bias.err, bias.dq.copy()
-        else:
-            total += bias.sci
-            square += bias.err * bias.err
-            flags |= bias.dq
-        weight += count
-    if total is None:
+    pairs = iter(biases)
+    first = next(pairs, None)
+    if first is None:
         raise ValueError("no biases to average")
+    bias, weight = first
+    total, square, flags = bias.sci.copy(), bias.err * bias.err, bias.dq.copy()
+    for bias, count in pairs:
+        total += bias.sci
+        square += bias.err * bias.err
+        flags |= bias.dq
+        weight += count
     frames = np.float32(weight)
     return ReferenceImage(total / frames, np.sqrt(square / (frames * frames)), flags)
 

@@ -256,7 +256,7 @@ class Exposure:
     @property
     def name(self) -> str:
         """File name without folder, for messages and headers."""
-        return self.path.name if self.path else str(self.primary.get("FILENAME", "exposure"))
+        return self.path.name if self.path else str(self.primary.get("FILENAME", "") or "product")
 
     @property
     def meta(self) -> SimpleNamespace:

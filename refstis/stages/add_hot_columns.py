@@ -88,7 +88,7 @@ def open_baseline(step, week, kind):
     Raises
     ------
     ReferenceFileError
-        Where there is none, or it has another size.
+        Where there is none, or it is of another kind or size.
     """
     baseline = step.open(step.get_reference(week, kind).file)
     image = reference_image(baseline)
@@ -98,5 +98,11 @@ def open_baseline(step, week, kind):
             f"{baseline.name}: {image.sci.shape[1]} x {image.sci.shape[0]} pixels; the week's exposures have "
             f"{shape[1]} x "
             f"{shape[0]}. Give a {kind} of the same mode (override_{kind})."
+        )
+    filetype = {"basebias": "CCD BIAS IMAGE", "basedark": "DARK IMAGE"}[kind]
+    if str(baseline.primary.get("FILETYPE", "")).strip() != filetype:
+        raise ReferenceFileError(
+            f"{baseline.name}: FILETYPE is {baseline.primary.get('FILETYPE')!r}; a {kind} has {filetype!r}. Give one "
+            f"(override_{kind})."
         )
     return baseline, image
