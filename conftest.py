@@ -22,6 +22,26 @@ def pytest_configure():
         os.environ.pop(name, None)
 
 
+def needs_postgresql(item):
+    return "[postgresql" in item.nodeid
+
+
+def pytest_collection_modifyitems(items):
+    """Give all tests of the one PostgreSQL server to one process."""
+    for item in items:
+        if needs_postgresql(item):
+            item.add_marker(pytest.mark.xdist_group("postgresql"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Let a test that skips PostgreSQL fail where a server was promised."""
+    report = yield
+    if report.skipped and needs_postgresql(item) and "REFSTIS_POSTGRESQL_URL" in os.environ:
+        report.outcome = "failed"
+    return report
+
+
 @pytest.fixture(autouse=True)
 def _surroundings(request, monkeypatch, tmp_path_factory):
     """Give each test an empty home folder, and no network but the machine itself."""
