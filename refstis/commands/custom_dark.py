@@ -25,7 +25,7 @@ def custom_dark(
     ] = None,
     window: Annotated[
         float | None,
-        typer.Option(metavar="DAYS", help="Darks from so many days before and after.  [default: 3]"),
+        typer.Option(metavar="DAYS", help="Darks from so many days before and after; 3 by default."),
     ] = None,
     daily: Annotated[
         bool, typer.Option("--daily", help="Hot pixels follow the darks nearest in time.")
@@ -44,7 +44,7 @@ def custom_dark(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for everything.  [default: ROOTNAME_custom_dark]"
+            "--output", "-o", metavar="DIR", help="Folder for everything; ROOTNAME_custom_dark by default."
         ),
     ] = None,
 ) -> None:

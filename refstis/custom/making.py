@@ -210,7 +210,7 @@ def _given(path: str | os.PathLike | None, option: str, filetype: str) -> Path |
     """A reference file that was named, checked."""
     if path is None:
         return None
-    path = Path(path).absolute()
+    path = Path(os.path.abspath(path))
     if not path.is_file():
         raise ReferenceFileError(f"{path}: no such file, given as {option}. Check the name.")
     found = str(read_headers(path).primary.get("FILETYPE") or "").strip()
@@ -516,7 +516,7 @@ class _Maker:
             }
 
         base = [] if self.given["basedark"] is not None else ["basedark"]
-        darks = []
+        darks, unused = [], []
         for one in self.choice.period:
             days = (one.begin or 0.0) - self.science.begin
             where = (
@@ -526,7 +526,13 @@ class _Maker:
                 darks.append(
                     entry(one, "dark", [*base, "dark"], f"{where} and within {self.choice.window:.4g} days")
                 )
-            elif base:
+            elif not base:
+                unused.append(
+                    Exclusion.of(
+                        one, f"{where}, beyond the window; {self.basedark.name} takes the place of a baseline"
+                    )
+                )
+            else:
                 darks.append(entry(one, "dark", base, f"{where}: for the baseline only"))
         record: dict[str, Any] = {
             "science": {
@@ -564,7 +570,7 @@ class _Maker:
                 *(entry(one, "bias", ["superbias"], self.superbias_reason) for one in self.biases),
             ],
             "left_out": sorted(
-                ({"name": one.name, "reason": one.reason} for one in self.choice.excluded),
+                ({"name": one.name, "reason": one.reason} for one in (*self.choice.excluded, *unused)),
                 key=lambda one: (one["name"], one["reason"]),
             ),
             "cautions": self.choice.cautions,

@@ -234,14 +234,15 @@ def _png(figure: Figure, caption: str) -> dict[str, str]:
 
     stream = io.BytesIO()
     # The version of matplotlib is no part of the picture.
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     return {"data": base64.b64encode(stream.getvalue()).decode(), "caption": caption}
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120)
     return figure, figure.add_subplot()
 
 
@@ -335,7 +336,7 @@ def _changes_section(new: _Dark, other: _Dark, label: str, changes: Changes, set
     axes.set_aspect("equal")
     axes.set_xlabel("column (pixels)")
     axes.set_ylabel("row (pixels)")
-    figure.legend(loc="outside upper center", ncols=2, markerscale=3, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, markerscale=3, frameon=False)
     places = _png(figure, "Where hot pixels appeared and vanished")
 
     figure, axes = _figure(6.2, 5.2)
@@ -419,7 +420,7 @@ def _spectrum_sections(found: dict[str, Path], science: Science) -> list[dict]:
     before = _spectrum(before_path) if before_path.is_file() else None
     title = "Spectra"
     figures = []
-    figure, axes = _figure(9.0, 4.0)
+    figure, axes = _figure(6.4, 3.6)
     if before is not None:
         axes.plot(*before[:2], color="#2166ac", linewidth=0.8, label="default calibration")
     axes.plot(*after[:2], color="#b2182b", linewidth=0.8, label="with the new dark")
@@ -433,7 +434,7 @@ def _spectrum_sections(found: dict[str, Path], science: Science) -> list[dict]:
         words += f" The difference is left out: {before_path.name} is not beside the exposure."
     else:
         words = f"The {suffix} of the default calibration and that with the new dark."
-        figure, axes = _figure(9.0, 3.0)
+        figure, axes = _figure(6.4, 3.6)
         axes.plot(after[0], after[1] - np.interp(after[0], *before[:2]), color="black", linewidth=0.8)
         axes.axhline(0.0, color="0.6", linewidth=0.8)
         axes.set_xlabel("wavelength (Å)")
