@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from refstis.simulation.scoring import Comparison
 from refstis.simulation.truth import Truth
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from refstis.anneal.plan import Node, Plan
     from refstis.demo.chain import Demonstration
 
@@ -282,6 +281,10 @@ def next_steps(demo: Demonstration) -> list[tuple[str, str]]:
         (
             f"oref={tables}/ refstis plan {month} --anneals {anneals} --profile {quote(demo.profile)} -o {products}",
             "what was made, of what, and why",
+        ),
+        (
+            f"refstis report {quote(str(demo.folder.joinpath(*Path(demo.scores[0]['file']).parts[:2])))}",
+            "the checks before a delivery, and their page",
         ),
         ("refstis simulate month", "a whole month, with as many exposures as a real one"),
         (
