@@ -28,6 +28,7 @@ Source = str | os.PathLike | Iterable[str | os.PathLike]
 # How the names of files for delivery end; baselines, sub-lists and bias-subtracted darks have other names.
 DELIVERED = ("_bia.fits", "_drk.fits")
 FILETYPES = {"CCD BIAS IMAGE": "bias", "DARK IMAGE": "dark"}
+BASELINE_TASKS = ("BASEJOIN", "BASEDARK")
 _MJD_ZERO = datetime(1858, 11, 17)
 # Where a file without a date stands among the others.
 _NO_DATE = datetime(1, 1, 1)
@@ -172,7 +173,10 @@ class Product:
     @property
     def baseline(self) -> bool:
         """Whether the file is a month's baseline or a sub-list, made for other products and not delivered."""
-        return not self.name.endswith(DELIVERED)
+        if re.search(r"_grp\d\d$", self.path.stem):
+            return True
+        task = self.text("TASKNAME").upper()
+        return task in BASELINE_TASKS if task else self.name.startswith(("basebias", "basedark"))
 
     @cached_property
     def useafter(self) -> datetime | None:
