@@ -534,10 +534,12 @@ def _choose_months(found, month: str | tuple[str, str] | None):
 
 
 def _months_between(found, first: str, last: str):
-    bounds = [parse_month(first), parse_month(last)]
-    for text, one in zip((first, last), bounds, strict=True):
+    bounds = []
+    for text in (first, last):
+        one = parse_month(text)
         if one is None:
             raise ConfigurationError(f"{text}: is no calendar month; expected such as 2009-05")
+        bounds.append(one)
     (begin, _), (_, end) = bounds
     chosen = [entry for entry in found if begin <= entry[0].begin < end]
     if not chosen:
@@ -563,9 +565,8 @@ class _ReferenceTables:
         if (keyword, value) not in self._known:
             variable, _, name = value.rpartition("$")
             folder = os.environ.get(variable, "") if variable else "."
-            path: Path | None = Path(folder) / name
-            if not (folder and name and path.is_file()):
-                path = self._shipped(keyword)
+            named = Path(folder) / name
+            path = named if folder and name and named.is_file() else self._shipped(keyword)
             self._known[keyword, value] = "none" if path is None else checksum_of(path)
         return self._known[keyword, value]
 
