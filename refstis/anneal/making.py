@@ -5,7 +5,9 @@ them. A product and what lies beside it are written whole into a hidden folder n
 moved there.
 """
 
+import ctypes
 import dataclasses
+import functools
 import logging
 import os
 import secrets
@@ -24,12 +26,14 @@ from typing import Any
 from refstis.anneal.exposures import Signature, checksum_of, signature_of
 from refstis.errors import InputError, OutputError, RefstisError
 
-__all__ = ["Outcome", "Source", "Task", "make", "staging_of"]
+__all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]
 
 logger = logging.getLogger(__name__)
 
 # What appears beside a product; the product itself comes last, so that it never stands there without them.
 ENDINGS = (".log", ".asdf", ".fits")
+# From malloc.h of the GNU C library.
+_M_ARENA_MAX = -8
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,10 @@ def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) ->
     begin = time.monotonic()
     where = f"{socket.gethostname()} {os.getpid()}"
     try:
-        checksum, signature = _make(task, threads, share)
+        try:
+            checksum, signature = _make(task, threads, share)
+        finally:
+            _give_memory_back()
     except RefstisError as error:
         reason = str(error)
         culprit = next((one.path for one in task.sources if _blames(reason, one.path)), "")
@@ -171,6 +178,30 @@ def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) ->
         return Outcome(task.identity, "failed", time.monotonic() - begin, reason, where=where)
     seconds = time.monotonic() - begin
     return Outcome(task.identity, "made", seconds, "", "", checksum, signature, where)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL | None:
+    """The C library, where it is the GNU one, whose use of memory can be told what to do."""
+    try:
+        library = ctypes.CDLL(None)
+    except OSError:
+        return None
+    return library if hasattr(library, "malloc_trim") and hasattr(library, "mallopt") else None
+
+
+def share_memory() -> None:
+    """Let threads that begin from now on take memory from one place: what one of them frees, the others can use."""
+    library = _c_library()
+    if library is not None:
+        library.mallopt(_M_ARENA_MAX, 1)
+
+
+def _give_memory_back() -> None:
+    """Give the memory of a product back to the system."""
+    library = _c_library()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 def _blames(message: str, path: str) -> bool:
@@ -316,16 +347,9 @@ def _map(function: Callable[[Any], None], parts: Sequence[Any], threads: int) ->
             done.result()
 
 
-def staging_of(name: str) -> str:
-    """Pattern of the hidden folders in which a product's files are written before they are moved."""
-    return f".{name}.*.part"
-
-
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    folder = target.parent / staging_of(target.stem[:80]).replace(
-        "*", f"{os.getpid()}.{secrets.token_hex(4)}"
-    )
+    folder = target.parent / f".{target.stem[:80]}.{os.getpid()}.{secrets.token_hex(4)}.part"
     try:
         folder.mkdir(parents=True)
         yield folder
@@ -350,5 +374,7 @@ def environment_of(references: Sequence[Sequence[str]]) -> Mapping[str, str]:
     mapping
         Name to folder, absolute.
     """
-    names = {value.partition("$")[0] for _, value, *_ in references if "$" in value}
+    names = {
+        value.rpartition("$")[0] or value[1:].partition("/")[0] for _, value, *_ in references if "$" in value
+    }
     return {name: os.path.abspath(os.environ[name]) for name in sorted(names) if name in os.environ}

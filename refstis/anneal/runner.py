@@ -419,6 +419,10 @@ class _Runner:
                 *node.references,
                 *(ref for one in node.parents for ref in plan.nodes[one].references),
             ]
+            # a basebias has the pixels of one file at a time in memory
+            at_once = (
+                max(exposures[one.path].imsets for one in sources) if node.kind == "basebias" else imsets
+            )
             task = Task(
                 identity,
                 node.kind,
@@ -433,7 +437,7 @@ class _Runner:
                 node.provisional,
                 dict(environment_of(references)),
                 imsets,
-                round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * imsets + BYTES_BESIDES)),
+                round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * at_once + BYTES_BESIDES)),
             )
             tasks[identity] = task, parents
         return tasks

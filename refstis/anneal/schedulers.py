@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from refstis.anneal.making import Outcome, Task, make
+from refstis.anneal.making import Outcome, Task, make, share_memory
 from refstis.errors import ConfigurationError
 
 __all__ = ["Admission", "Scheduler", "open_scheduler"]
@@ -192,6 +192,7 @@ class ThreadScheduler:
             return outcome
 
         graph = {identity: (partial(call, task), *parents) for identity, (task, parents) in tasks.items()}
+        share_memory()
         # more threads than cores: which of the tasks that could begin does begin is the admission's choice
         with making_products(), ThreadPoolExecutor(max(self.cores, MOST_WAITING)) as pool:
             try:
