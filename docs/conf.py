@@ -50,4 +50,4 @@ html_theme_options = {
 }
 html_show_sourcelink = False
 # pages without pages below them need no navigation at their left
-html_sidebars = {page: [] for page in ("accuracy", "contributing", "migration", "start")}
+html_sidebars = {page: [] for page in ("accuracy", "contributing", "demo", "migration", "start")}
