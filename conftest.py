@@ -44,6 +44,18 @@ def pytest_runtest_makereport(item):
 
 
 @pytest.fixture(autouse=True)
+def _variables():
+    """Forget the reference folder that a test left: the documented pipeline sets it for the process."""
+    before = {name: os.environ.get(name) for name in _FOREIGN}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
 def _surroundings(request, monkeypatch, tmp_path_factory):
     """Give each test an empty home folder, and no network but the machine itself."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
