@@ -57,7 +57,10 @@ def _variables():
 
 @pytest.fixture(autouse=True)
 def _surroundings(request, monkeypatch, tmp_path_factory):
-    """Give each test an empty home folder, and no network but the machine itself."""
+    """Give each test an empty home folder, no `$oref`, and no network but the machine itself."""
+    # fixtures of a session may have set them for what they make, while other tests follow in the same process
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     if request.node.get_closest_marker("network"):
         return
