@@ -6,7 +6,6 @@ moved there.
 """
 
 import ctypes
-import dataclasses
 import functools
 import logging
 import os
@@ -329,11 +328,7 @@ def _subtracted(task: Task, threads: int, share: dict[str, Any]):
     made = [share[one.path] for one in task.sources]
     for _, used in made:
         references.update(dict.fromkeys(used))
-    exposures = [exposure for exposure, _ in made]
-    # the product tells what was done from its first exposure; the others may have another superbias
-    told = dict.fromkeys(sentence for exposure in exposures for sentence in exposure.procedure)
-    exposures[0] = dataclasses.replace(exposures[0], procedure=tuple(told))
-    return exposures, list(references)
+    return [exposure for exposure, _ in made], list(references)
 
 
 def _map(function: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:

@@ -70,9 +70,10 @@ class AverageStep(RefstisStep):
             f"The {len(heads)} combinations were averaged, weighted by their numbers of frames "
             f"({sum(counts)} in all)."
         )
-        product = first.changed({"TEXPTIME": total, "NCOMBINE": sum(counts)}, [imset], procedure=words)
+        product = first.changed({"TEXPTIME": total, "NCOMBINE": sum(counts)}, [imset])
         records = tuple(record for bias in heads for record in bias.inputs)
-        return dataclasses.replace(product, inputs=records, input_dq=())
+        told = dict.fromkeys(sentence for bias in heads for sentence in bias.procedure)
+        return dataclasses.replace(product, inputs=records, procedure=(*told, words), input_dq=())
 
 
 def _check(bias):

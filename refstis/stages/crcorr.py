@@ -255,13 +255,15 @@ def _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin
         f"{parameters.bad_bits}; from {origin})."
     )
     records = tuple(record for exposure in exposures for record in exposure.inputs)
-    product = first.changed(primary, [imset], procedure=words)
+    # darks of several weeks have had several superbiases: what was done to any of them is told
+    told = dict.fromkeys(sentence for exposure in exposures for sentence in exposure.procedure)
+    product = first.changed(primary, [imset])
     return Exposure(
         primary=product.primary,
         imsets=product.imsets,
         path=first.path,
         inputs=records,
-        procedure=product.procedure,
+        procedure=(*told, words),
         input_dq=tuple(_updated_dq(i.dq, combination, n) for n, (_, i) in enumerate(imsets))
         if crmask
         else (),
