@@ -271,8 +271,11 @@ def run(
         plan = survey.plan()
         chosen = runner.choice.apply(plan)
         _clean(plan)
-        with open_scheduler(scheduler, workers) as opened:
-            result = runner.run(plan, chosen, opened)
+        try:
+            with open_scheduler(scheduler, workers) as opened:
+                result = runner.run(plan, chosen, opened)
+        finally:
+            _clean(plan)  # a worker that was killed had no time for it
         result.seconds = time.monotonic() - begin
         runner.record(result)
         return result
@@ -504,7 +507,7 @@ class _Runner:
 
 
 def _clean(plan: Plan) -> None:
-    """Take away what runs left behind that were killed while they wrote: the folder is ours."""
+    """Take away what runs and workers left behind that were killed while they wrote: the folder is ours."""
     for one in plan.months:
         folder = plan.output / one.month.name
         for left in folder.rglob(".*.part") if folder.is_dir() else ():
