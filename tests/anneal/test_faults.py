@@ -54,6 +54,13 @@ def finished(output):
     }
 
 
+def parts(output):
+    """Names of what is being written."""
+    # os.walk does not mind folders that vanish meanwhile
+    names = [name for _, folders, files in os.walk(output) for name in (*folders, *files)]
+    return [name for name in names if name.endswith(".part")]
+
+
 def until_begun(process):
     """Wait until a product is being made."""
     for line in process.stderr:
@@ -63,7 +70,7 @@ def until_begun(process):
 
 def until_writing(process, output):
     """Wait until something is being written."""
-    while process.poll() is None and not any(output.rglob("*.part")):
+    while process.poll() is None and not parts(output):
         time.sleep(0.001)
 
 
@@ -89,7 +96,7 @@ def survive(kills, seed, month, start, folder, expected, digests):
             time.sleep(generator.uniform(0, whole))
         process.kill()
         process.communicate()
-        writing += any(output.rglob("*.part"))
+        writing += bool(parts(output))
         earlier, before = before, finished(output)
         assert {name: before.get(name) for name in earlier} == earlier, "a product was made twice"
         if len(before) == len(expected) or kill == kills - 1:
@@ -183,10 +190,13 @@ def test_a_cluster_of_which_one_worker_is_killed(two_weeks, two_weeks_made, star
     pytest.importorskip("distributed", reason="dask.distributed is not installed")
     with cluster(tmp_path) as (address, workers):
         run = start(two_weeks, tmp_path / "out", "--scheduler", address)
-        for line in run.stderr:
-            if ": made in" in line:
-                workers[0].kill()
-                break
+        victim = workers[0]
+        mine = f".{victim.pid}."
+        while run.poll() is None and not any(mine in name for name in parts(tmp_path)):
+            time.sleep(0.002)
+        victim.kill()
+        victim.wait()
+        assert any(mine in name for name in parts(tmp_path)), "it was not killed while it wrote"
         _, errors = run.communicate(timeout=300)
         assert run.returncode == 0, errors
     assert digests(tmp_path / "out") == digests(two_weeks_made)
