@@ -20,6 +20,8 @@ __all__ = ["reject_cosmic_rays"]
 logger = logging.getLogger(__name__)
 
 PROGRAM = "cs2.e"
+# stistools leaves out a radius of 0, and the program then looks for a table; below 1 pixel there are no neighbours.
+NO_RADIUS = 1e-6
 
 
 def reject_cosmic_rays(
@@ -62,15 +64,15 @@ def reject_cosmic_rays(
         inputs = [_write(Path(folder) / f"image{n:04d}_flt.fits", image) for n, image in enumerate(images)]
         output, log = Path(folder) / "combined_crj.fits", Path(folder) / "ocrreject.log"
         status = ocrreject(
-            [str(path) for path in inputs],
+            " ".join(str(path) for path in inputs),
             str(output),
-            scale=str(parameters.scale_noise),
+            scalense=f"{parameters.scale_noise:.10g}",
             initgues=parameters.initial_guess[:3],
             skysub=parameters.sky,
             crsigmas=",".join(str(sigma) for sigma in parameters.sigmas),
-            crradius=str(parameters.radius),
-            crthresh=str(parameters.threshold),
-            badinpdq=str(parameters.bad_bits),
+            crradius=max(parameters.radius, NO_RADIUS),
+            crthresh=parameters.threshold,
+            badinpdq=parameters.bad_bits,
             crmask="yes",
             trailer=str(log),
         )

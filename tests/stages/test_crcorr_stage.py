@@ -1,5 +1,10 @@
 """Stage crcorr: its parameters, what the product's header tells, the flags of the inputs, and the engines."""
 
+import json
+import os
+import shutil
+import sys
+
 import entrypoints
 import numpy as np
 import pytest
@@ -7,9 +12,8 @@ from frames import BEGIN, arrays, checksums, in_memory, rejection_row, write_raw
 from stpipe.exceptions import ValidationError
 
 from refstis.calibration.crcorr import RejectionParameters, StackImage, reject_cosmic_rays
-from refstis.datamodels.exposure import Exposure
 from refstis.errors import ConfigurationError, InputError, ReferenceFileError, RefstisError
-from refstis.stages import BlevCorrStep, CrCorrStep, calstis_engine
+from refstis.stages import BlevCorrStep, CrCorrStep
 
 SHAPE = (7, 9)
 
@@ -295,52 +299,60 @@ def test_the_c_program_is_not_there(crrejtab, monkeypatch, tmp_path):
         CrCorrStep(override_crrejtab=crrejtab, engine="calstis").process(exposure())
 
 
-class Program:
-    """In place of the C program: combines with the native engine, from and to files as ocrreject does."""
+# In place of the C program: takes its words as cs2.e does, and combines with the native engine.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from astropy.io import fits
+from refstis.calibration.crcorr import RejectionParameters, StackImage, reject_cosmic_rays
 
-    def __init__(self, status=0):
-        self.status, self.options, self.inputs = status, None, []
-
-    def __call__(self, inputs, output, trailer=None, **options):
-        from pathlib import Path
-
-        self.options = options
-        self.inputs = [Exposure.open(path) for path in inputs]
-        if self.status:
-            Path(trailer).write_text("one line\nERROR: cannot do it\n")
-            return self.status
-        parameters = RejectionParameters(
-            tuple(float(s) for s in options["crsigmas"].split(",")),
-            {"min": "minimum", "med": "median"}[options["initgues"]], options["skysub"], float(options["crradius"]),
-            float(options["crthresh"]), float(options["scale"]), int(options["badinpdq"]),
-        )  # fmt: skip
-        made = reject_cosmic_rays(stack(self.inputs), parameters)
-        product = in_memory([made.sci], made.err, made.dq, {"SKYSUM": float(made.sky.sum())})
-        product.save(output)
-        for n, (path, given) in enumerate(zip(inputs, self.inputs, strict=True)):
-            imset = given.imsets[0]
-            flags = np.where(made.rejected(n), imset.dq[:] | 8192, imset.dq[:])
-            renewed = in_memory([imset.sci[:]], 0.0, flags.astype(np.int16))
-            renewed.save(path)
-        return 0
+names, output, *words = sys.argv[1:]
+options = dict(zip(words[::2], words[1::2], strict=True))
+Path(__file__).with_suffix(".json").write_text(json.dumps([names.split(), options]))
+if Path(__file__).with_suffix(".fails").exists():
+    print("one line\\nERROR: cannot do it")
+    sys.exit(2)
+stack = []
+for name in names.split():
+    with fits.open(name) as hdus:
+        primary, exptime = hdus[0].header, hdus["SCI", 1].header["EXPTIME"]
+        sci, dq = hdus["SCI", 1].data.astype("f4"), hdus["DQ", 1].data.astype("i2")
+        stack.append(StackImage(sci, dq, exptime, primary["ATODGAIN"], primary["READNSE"]))
+parameters = RejectionParameters(
+    tuple(float(s) for s in options.pop("-sigmas").split(",")),
+    {"min": "minimum", "med": "median"}[options.pop("-init")], options.pop("-sky"), float(options.pop("-radius")),
+    float(options.pop("-thresh")), float(options.pop("-scale")), int(options.pop("-pdq")),
+)
+assert options == {"-crmask": "yes"}, options
+made = reject_cosmic_rays(stack, parameters)
+primary = fits.PrimaryHDU(header=fits.Header({"SKYSUM": float(made.sky.sum())}))
+images = [fits.ImageHDU(image, name=name) for name, image in (("SCI", made.sci), ("ERR", made.err), ("DQ", made.dq))]
+fits.HDUList([primary, *images]).writeto(output)
+for n, name in enumerate(names.split()):
+    with fits.open(name, mode="update") as hdus:
+        hdus["DQ", 1].data[made.rejected(n)] |= 8192
+"""
 
 
 @pytest.fixture
-def program(monkeypatch):
-    stistools = pytest.importorskip("stistools.ocrreject", exc_type=ImportError)
-    made = Program()
-    monkeypatch.setattr(stistools, "ocrreject", made)
-    monkeypatch.setattr(calstis_engine.shutil, "which", lambda name: "/somewhere/cs2.e")
-    return made
+def program(monkeypatch, tmp_path):
+    """Folder of a program in place of the C program; stistools itself calls it."""
+    pytest.importorskip("stistools.ocrreject", exc_type=ImportError)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "cs2.e").write_text(f"#!{sys.executable}\n{PROGRAM}")
+    (folder / "cs2.e").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_c_program_combines_the_same(crrejtab, program):
+def assert_engines_agree(crrejtab, **parameters):
     generator = np.random.default_rng(9)
     flags = [np.where(generator.random(SHAPE) < 0.2, 16, 0).astype(np.int16) for _ in range(3)]
     made = exposure(dq=flags)
     native, other = (
-        CrCorrStep(override_crrejtab=crrejtab, engine=engine, badinpdq=16).process(made)
+        CrCorrStep(override_crrejtab=crrejtab, engine=engine, badinpdq=16, **parameters).process(made)
         for engine in ("native", "calstis")
     )
     for a, b in zip(arrays(native), arrays(other), strict=True):
@@ -349,15 +361,35 @@ def test_the_c_program_combines_the_same(crrejtab, program):
         np.testing.assert_array_equal(a[:], b[:])
     for key in ("SKYSUM", "REJ_RATE", "TEXPTIME", "MEANEXP"):
         assert native.primary[key] == pytest.approx(other.primary[key], rel=1e-6)
-    assert program.options["crmask"] == "yes"
-    assert (program.options["crsigmas"], program.options["crradius"]) == ("6.0,5.0", "1.5")
-    for given, imset in zip(program.inputs, made.imsets, strict=True):
-        assert (given.imsets[0].exptime, given.primary["READNSE"]) == (1100.0, 5.0)
-        assert given.imsets[0].sci.shape == imset.sci.shape
+    assert any((flags[:] & 8192).any() for flags in native.input_dq)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_c_program_is_given_every_parameter(crrejtab, program):
+    assert_engines_agree(crrejtab)
+    names, options = json.loads((program / "cs2.json").read_text())
+    assert len(names) == 3
+    assert (options["-sigmas"], options["-radius"], options["-scale"]) == ("6.0,5.0", "1.5", "1")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(shutil.which("cs2.e") is None, reason="cs2.e of HSTCAL is not on the PATH")
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"crradius": 0.0},
+        {"crthresh": 0.0},
+        {"initgues": "minimum", "skysub": "none"},
+        {"scalense": 3.0, "crsigmas": [5.0, 4.0, 3.0]},
+    ],
+)
+def test_the_c_program_combines_the_same(crrejtab, parameters):
+    assert_engines_agree(crrejtab, **parameters)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_c_program_fails(crrejtab, program):
-    program.status = 2
+    (program / "cs2.fails").touch()
     with pytest.raises(RefstisError, match=r"cs2\.e failed \(status 2\): .*ERROR: cannot do it"):
         CrCorrStep(override_crrejtab=crrejtab, engine="calstis").process(exposure())
