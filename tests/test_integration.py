@@ -25,6 +25,7 @@ CLASSES = {
 }
 ALIASES = {alias: CLASSES[name.rpartition(".")[2]] for name, alias, _ in LISTED}
 FILES = sorted(config_path().glob("*.asdf"))
+PROFILE_FILES = sorted(config_path().glob("*/*.asdf"))
 
 
 def defined_classes():
@@ -86,11 +87,14 @@ def test_every_class_has_a_parameter_file():
 
 def own_parameters(made):
     """Parameters with their defaults, less what every step has and what names reference files."""
+    instance = made()
     common = {*Step.load_spec_file().scalars, "crds", "output_ext", "save_results"}
+    if instance.skip:
+        # whether it runs is a choice that its parameter file shows
+        common.remove("skip")
     names = [
         key for key in made.load_spec_file().scalars if key not in common and not key.startswith("override_")
     ]
-    instance = made()
     return {name: getattr(instance, name) for name in names}
 
 
@@ -119,6 +123,28 @@ def test_parameters_of_a_file_are_the_defaults(path):
         assert dict(entry["parameters"]) == expected
         found = getattr(step, name)
         assert {key: getattr(found, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("path", PROFILE_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_parameters_of_a_profile_are_those_of_its_stages(path):
+    step = Step.from_config_file(str(path))
+    made = ALIASES[path.stem]
+    assert type(step) is made
+    with asdf.open(path) as file:
+        listed = {entry["name"]: entry for entry in file.tree["steps"]}
+        assert dict(file.tree["parameters"]) == own_parameters(made)
+    # all stages in their order, each with all its parameters, so that the file says what is done
+    assert list(listed) == list(made.step_defs)
+    for name, entry in listed.items():
+        known = made.step_defs[name]
+        assert entry["class"].rpartition(".")[2] == known.__name__
+        assert set(entry["parameters"]) - {"skip"} == set(own_parameters(known)) - {"skip"}
+        found = getattr(step, name)
+        assert {key: getattr(found, key) for key in entry["parameters"]} == dict(entry["parameters"])
+
+
+def test_a_profile_has_a_file_for_every_pipeline():
+    assert {path.stem for path in PROFILE_FILES} == {alias for _, alias, pipeline in LISTED if pipeline}
 
 
 @pytest.mark.parametrize("name", sorted(pipelines.__all__))

@@ -1,6 +1,6 @@
 """The policy of an anneal month, read from ``config/policy.yaml`` and a profile on top of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -138,21 +138,21 @@ class Profile:
     ----------
     name : str
         What it is called.
-    folder : pathlib.Path
-        Where its own ``<pipeline>.asdf`` parameter files lie.
+    folders : sequence of pathlib.Path
+        Where its own ``<pipeline>.asdf`` parameter files lie; what is in a later folder counts.
     policy : Policy
         The policy with the profile's own on top.
     """
 
-    def __init__(self, name: str, folder: Path, policy: Policy):
+    def __init__(self, name: str, folders: Sequence[Path], policy: Policy):
         self.name = name
-        self.folder = folder
+        self.folders = tuple(folders)
         self.policy = policy
         self._parameters: dict[str, dict] = {}
 
     def parameter_file(self, pipeline: str) -> Path | None:
         """The ASDF parameter file for a pipeline (``weekdark``, ...): the profile's own, else the shipped one."""
-        paths = (folder / f"{pipeline}.asdf" for folder in (self.folder, config_path()))
+        paths = (folder / f"{pipeline}.asdf" for folder in (*reversed(self.folders), config_path()))
         return next((path for path in paths if path.is_file()), None)
 
     def parameters(self, pipeline: str) -> dict:
@@ -260,7 +260,8 @@ def load_profile(name: str = "heritage") -> Profile:
     name : str
         ``heritage`` for the shipped defaults, a folder below the shipped configuration such as ``improved``, or
         the path of a folder of one's own. The folder may hold ASDF parameter files by pipeline and a
-        ``policy.yaml``.
+        ``policy.yaml``. Several, with commas between them, are taken one on top of the other, the last one winning:
+        ``demo,improved``.
 
     Returns
     -------
@@ -272,16 +273,23 @@ def load_profile(name: str = "heritage") -> Profile:
     refstis.errors.ConfigurationError
         Where there is no such profile.
     """
+    parts = [name] if Path(name).is_dir() else name.split(",")
+    folders = [_profile_folder(part.strip()) for part in parts]
+    policies = [folder / "policy.yaml" for folder in folders if folder != config_path()]
+    return Profile(name, folders, load_policy(*(path for path in policies if path.is_file())))
+
+
+def _profile_folder(name: str) -> Path:
+    """Where a profile lies: that of heritage are the shipped defaults themselves."""
     if name == "heritage":
-        return Profile(name, config_path(), load_policy())
+        return config_path()
     # Not every folder of the configuration is a profile.
     names = sorted(
         {path.parent.name for kind in ("asdf", "yaml") for path in config_path().glob(f"*/*.{kind}")}
     )
     folder = config_path(name) if name in names else Path(name)
-    if not folder.is_dir():
+    if not name or not folder.is_dir():
         raise ConfigurationError(
             f"there is no profile {name!r}: expected heritage{''.join(f', {known}' for known in names)} or a folder"
         )
-    own = folder / "policy.yaml"
-    return Profile(name, folder.absolute(), load_policy(own) if own.is_file() else load_policy())
+    return folder.absolute()

@@ -12,7 +12,7 @@ from typing import Any
 from refstis.datamodels.atomic import atomic_write
 from refstis.errors import OutputError
 
-__all__ = ["MARK", "Demonstration", "Progress", "demonstrate"]
+__all__ = ["MARK", "Demonstration", "Progress", "demonstrate", "make_products"]
 
 # What tells a folder of the demonstration from anybody else's.
 MARK = "refstis-demo.json"
@@ -98,7 +98,7 @@ def demonstrate(
     demo = Demonstration(Path(folder), Path(folder) / "report.html", profile)
     _claim(demo, {"seed": seed, "size": size})
     _simulate(demo, seed, size, told)
-    plan = _make(demo, told)
+    plan = make_products(demo.month, demo.products, profile, told)
     _compare(demo, plan, told)
     return demo
 
@@ -151,10 +151,10 @@ def _simulate(demo: Demonstration, seed: int, size: str, progress: Progress) -> 
 
 
 @contextmanager
-def _own_tables(demo: Demonstration) -> Iterator[None]:
+def _own_tables(month: Path) -> Iterator[None]:
     """Let ``$oref`` be the tables of the simulated detector, whatever the shell says."""
     before = os.environ.get("oref")  # noqa: SIM112 - CALSTIS writes it so
-    os.environ["oref"] = f"{demo.month.resolve() / 'oref'}{os.sep}"  # noqa: SIM112
+    os.environ["oref"] = f"{month.resolve() / 'oref'}{os.sep}"  # noqa: SIM112
     try:
         yield
     finally:
@@ -188,22 +188,50 @@ class _Listener:
         self._progress("make", self._done, self._total, text)
 
 
-def _make(demo: Demonstration, progress: Progress) -> Any:
-    """Make the month's products as `refstis run` does; return the plan."""
+def make_products(
+    month: Path,
+    products: Path,
+    profile: str = "heritage",
+    progress: Progress | None = None,
+    command: Sequence[str] = ("refstis", "demo"),
+) -> Any:
+    """Make the products of a simulated month as `refstis run` does, with the reference tables beside its raws.
+
+    Parameters
+    ----------
+    month : pathlib.Path
+        Folder that `refstis simulate` wrote.
+    products : pathlib.Path
+        Folder for the products and their ledger; what is made there already stays.
+    profile : str
+        Name or folder of the profile.
+    progress : callable, optional
+        Called as things get done.
+    command : sequence of str
+        What the ledger says that they were made with.
+
+    Returns
+    -------
+    refstis.anneal.plan.Plan
+        What was made of what.
+
+    Raises
+    ------
+    refstis.errors.OutputError
+        Where a product could not be made.
+    """
     from refstis.anneal.runner import run
     from refstis.anneal.survey import Survey, open_ledger
 
-    with _own_tables(demo), open_ledger(None, demo.products) as ledger:
-        survey = Survey(
-            demo.month, demo.products, ledger, anneals=demo.month / "anneals.csv", profile=demo.profile
-        )
-        result = run(survey, listener=_Listener(progress), command=("refstis", "demo"))
+    with _own_tables(month), open_ledger(None, products) as ledger:
+        survey = Survey(month, products, ledger, anneals=month / "anneals.csv", profile=profile)
+        result = run(survey, listener=_Listener(progress or _nothing), command=command)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.failed:
         first = result.failed[0]
         raise OutputError(
-            f"{demo.products / first.identity}: {first.reason.rstrip('.')}. {len(result.failed)} of the products were "
+            f"{products / first.identity}: {first.reason.rstrip('.')}. {len(result.failed)} of the products were "
             "not made; remove the folder and try again."
         )
     return result.plan

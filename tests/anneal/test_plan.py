@@ -479,6 +479,26 @@ def test_parameters_references_and_policy_are_in_the_key(month_of_exposures, tmp
     assert changed(before, plan(members)) == everything
 
 
+def test_profiles_one_on_top_of_the_other(tmp_path):
+    from refstis.anneal.policy import load_profile
+    from refstis.datamodels import config_path
+    from refstis.errors import ConfigurationError
+
+    (tmp_path / "policy.yaml").write_text("useafter: period\n")
+    both = load_profile(f"demo,{tmp_path},improved")
+    assert both.policy.useafter == "period"
+    assert both.policy.superbias == load_profile("demo").policy.superbias
+    assert both.parameter_file("weekdark") == config_path("improved/weekdark.asdf")
+    assert load_profile(f"improved,{tmp_path}").parameter_file("weekdark") == config_path(
+        "improved/weekdark.asdf"
+    )
+    assert load_profile(str(tmp_path)).parameter_file("weekdark") == config_path("weekdark.asdf")
+    with pytest.raises(
+        ConfigurationError, match="no profile 'nothing': expected heritage, demo, improved or"
+    ):
+        load_profile("demo,nothing")
+
+
 def test_useafter_by_policy(month_of_exposures, tmp_path):
     for choice, expected in [("data", {""}), ("anneal", {"2013-05-16T18:58:46"})]:
         (tmp_path / "policy.yaml").write_text(f"useafter: {choice}\n")

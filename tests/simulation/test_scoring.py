@@ -228,6 +228,27 @@ def test_page_and_command(truth, month, ideal_dark, tmp_path):
     assert "flagged of those above 0.12" in table.output
 
 
+def test_products_of_a_profile_are_made_and_scored(month, tmp_path):
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "policy.yaml").write_text(
+        "superbias: [{gain: 1, xbin: 4, ybin: 4, refbias_from: 10, division: WK}]\n"
+    )
+    words = [str(month.folder), "--profile", f"improved,{profile}", "--json"]
+    result = CliRunner().invoke(_command(), words)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    assert [one["product"].split("_")[0] for one in scores] == [
+        "basebias",
+        "refbias",
+        "weekbias",
+        "weekbias",
+        "refbias",
+    ]
+    assert all(one["ordinary"]["robust_rms_ratio"] < 1.2 for one in scores)
+    assert not list(tmp_path.glob("*.fits"))
+
+
 def _command():
     import typer
 
