@@ -238,13 +238,8 @@ def test_products_of_a_profile_are_made_and_scored(month, tmp_path):
     result = CliRunner().invoke(_command(), words)
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)
-    assert [one["product"].split("_")[0] for one in scores] == [
-        "basebias",
-        "refbias",
-        "weekbias",
-        "weekbias",
-        "refbias",
-    ]
+    kinds = [one["product"].split("_")[0] for one in scores]
+    assert sorted(kinds) == ["basebias", "refbias", "refbias", "weekbias", "weekbias"]
     assert all(one["ordinary"]["robust_rms_ratio"] < 1.2 for one in scores)
     assert not list(tmp_path.glob("*.fits"))
 
