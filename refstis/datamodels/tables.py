@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,7 +298,7 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
     Parameters
     ----------
     text : str
-        Numbers separated by commas, semicolons, slashes or blanks.
+        Numbers separated by commas, semicolons, slashes or blanks; blanks may follow a separator.
 
     Returns
     -------
@@ -314,10 +315,9 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
     >>> parse_sigmas("6.5,5.5 4.5")
     (6.5, 5.5, 4.5)
     """
-    for separator in ",;/":
-        text = text.replace(separator, ",")
-    words = [word.strip() for word in ",".join(text.split()).split(",")]
-    if words and not words[-1]:
+    # blanks are a separator, and may follow one
+    words = re.split("[,;/ ] *", text.lstrip(" "))
+    if not words[-1]:
         words.pop()
     if (
         not words

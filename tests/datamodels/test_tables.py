@@ -191,6 +191,7 @@ def test_size_is_needed(table):
         ("5", (5.0,)),
         ("5,4.0", (5.0, 4.0)),
         ("4;3/2 1", (4.0, 3.0, 2.0, 1.0)),
+        ("  6, 5;  4  3 ", (6.0, 5.0, 4.0, 3.0)),
         ("6.5,5.5,", (6.5, 5.5)),
         (".5", (0.5,)),
         ("-1", (-1.0,)),
@@ -202,7 +203,9 @@ def test_limits(text, expected):
     assert parse_sigmas(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "   ", ",", "5,,4", "five", "5,x", "+5", "5,4,-", ",".join(["3"] * 21)])
+@pytest.mark.parametrize(
+    "text", ["", "   ", ",", "5,,4", "6 ,5", "five", "5,x", "+5", "5,4,-", ",".join(["3"] * 21)]
+)
 def test_what_are_no_limits(text):
     with pytest.raises(ValueError, match=r"CRSIGMAS|could not convert"):
         parse_sigmas(text)
