@@ -1,0 +1,380 @@
+r"""Mean of a stack of frames without cosmic rays, judged by a noise model of each pixel.
+
+A pixel of rate *r* has in frame *n*
+
+.. math:: v_n = r\,s_n + \epsilon_n, \qquad
+          \mathrm{Var}(\epsilon_n) = R_n^2 + \frac{\max(r\,s_n, 0)}{g} + (\mu\,r\,s_n)^2
+
+with the scale *s* of the frame (its exposure time; 1 for a bias), read noise *R* (DN), gain *g* (e-/DN) and
+multiplicative noise :math:`\mu`. The rate begins at the median; values that deviate from it by more than a limit are left
+out, and
+
+.. math:: r = \frac{\sum_n s_n v_n / \mathrm{Var}_n}{\sum_n s_n^2 / \mathrm{Var}_n}, \qquad
+          \sigma_r = \Bigl(\sum_n s_n^2 / \mathrm{Var}_n\Bigr)^{-1/2}
+
+is repeated over *all* values until the same ones are left out, so that it does not matter where it began. The variances
+are those of the rate and not of the single value: weights that follow the noise would pull the mean down.
+
+Two things make this differ from the rejection of CALSTIS:
+
+- **Pixels that change are no cosmic rays.** Where more values deviate than rays can have hit (a Poisson probability of
+  1e-5 for the share of pixels that they hit in a frame), the pixel has had several rates: it was born, annealed or
+  switches. Values that others agree with are kept, and the mean is that of the exposures, each with its exposure time.
+- **No pixel is without a value.** Where nothing is left, the lowest value stands in, and its uncertainty says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "CHANGING",
+    "EMPTY",
+    "EXCLUDED",
+    "HIT",
+    "NEAR_HIT",
+    "SETTLED",
+    "USED",
+    "StackMean",
+    "mean_of_stack",
+    "most_hits",
+]
+
+# What became of a value.
+USED, HIT, NEAR_HIT, EXCLUDED = 0, 1, 2, 3
+# What a pixel is: one rate; several rates; no value that was not hit or excluded.
+SETTLED, CHANGING, EMPTY = 0, 1, 2
+# Probability of more hits than this by chance.
+RARE = 1e-5
+# Most repetitions of clip and mean.
+REPETITIONS = 10
+# Others that must agree with a deviating value of a changing pixel.
+COMPANY = 2
+
+
+class StackMean(NamedTuple):
+    """Mean of a stack.
+
+    Parameters
+    ----------
+    value : numpy.ndarray
+        Rate: counts of a frame whose scale is 1 (DN), float32, rows by columns.
+    error : numpy.ndarray
+        Its standard deviation, float32.
+    state : numpy.ndarray
+        SETTLED, CHANGING or EMPTY of each pixel, uint8.
+    use : numpy.ndarray
+        USED, HIT, NEAR_HIT or EXCLUDED of each value, uint8, frames by rows by columns.
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    state: np.ndarray
+    use: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def _median(values, count):
+    """Median of the first values, which are put into another order."""
+    k = count // 2
+    low, high = 0, count - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    upper = values[k]
+    if count % 2:
+        return upper
+    lower = values[0]
+    for i in range(1, k):
+        lower = max(lower, values[i])
+    return 0.5 * (lower + upper)
+
+
+@njit(nogil=True, cache=True)
+def _variance(signal, read_variance, gain, multiplicative):
+    return read_variance + max(signal, 0.0) / gain + (multiplicative * signal) ** 2
+
+
+@njit(nogil=True, cache=True)
+def _judge(
+    stack,
+    use,
+    scale,
+    trend,
+    slope,
+    read_variance,
+    gain,
+    multiplicative,
+    limit,
+    near,
+    most,
+    value,
+    state,
+    close,
+):
+    """Find the hits of each pixel by itself; `close` are values that would be hits beside a hit."""
+    frames, rows, columns = stack.shape
+    v, s, sorting = np.empty(frames), np.empty(frames), np.empty(frames)
+    out = np.empty(frames, dtype=np.bool_)
+    for y in range(rows):
+        for x in range(columns):
+            count = 0
+            for n in range(frames):
+                v[n] = stack[n, y, x]
+                s[n] = scale[n] + trend[n] * slope[y, x]
+                out[n] = use[n, y, x] == EXCLUDED
+                if not out[n]:
+                    sorting[count] = v[n] / s[n]
+                    count += 1
+            if not count:
+                state[y, x] = EMPTY
+                continue
+            rate = _median(sorting, count)
+            left, hits = count, 0
+            for _ in range(REPETITIONS):
+                changed = False
+                top = bottom = 0.0
+                left = hits = 0
+                for n in range(frames):
+                    if use[n, y, x] == EXCLUDED:
+                        continue
+                    variance = _variance(rate * s[n], read_variance[n], gain[n], multiplicative)
+                    deviation = v[n] - rate * s[n]
+                    hit = deviation * deviation > limit * limit * variance
+                    if hit != out[n]:
+                        out[n] = hit
+                        changed = True
+                    if hit:
+                        hits += 1
+                    else:
+                        left += 1
+                        top += s[n] * v[n] / variance
+                        bottom += s[n] * s[n] / variance
+                if not left:
+                    break
+                rate = top / bottom
+                if not changed:
+                    break
+            state[y, x] = SETTLED
+            if hits > most:
+                state[y, x] = CHANGING
+                for n in range(frames):
+                    if not out[n] or use[n, y, x] == EXCLUDED:
+                        continue
+                    company = 0
+                    for m in range(frames):
+                        if m == n or use[m, y, x] == EXCLUDED:
+                            continue
+                        expected = v[m] / s[m] * s[n]
+                        variance = _variance(v[n], read_variance[n], gain[n], multiplicative) + (
+                            s[n] / s[m]
+                        ) ** 2 * _variance(v[m], read_variance[m], gain[m], multiplicative)
+                        if (v[n] - expected) ** 2 <= limit * limit * variance:
+                            company += 1
+                    if company >= COMPANY:
+                        out[n] = False
+            value[y, x] = rate
+            for n in range(frames):
+                if use[n, y, x] == EXCLUDED:
+                    continue
+                use[n, y, x] = HIT if out[n] else USED
+                variance = _variance(rate * s[n], read_variance[n], gain[n], multiplicative)
+                deviation = v[n] - rate * s[n]
+                close[n, y, x] = state[y, x] == SETTLED and deviation > near * math.sqrt(variance)
+
+
+@njit(nogil=True, cache=True)
+def _spread(use, close, radius):
+    """Leave out what lies next to a hit and stands out, too."""
+    frames, rows, columns = use.shape
+    width = int(radius)
+    for n in range(frames):
+        for y in range(rows):
+            for x in range(columns):
+                if use[n, y, x] != HIT:
+                    continue
+                for j in range(max(y - width, 0), min(y + width, rows - 1) + 1):
+                    for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
+                        if (i - x) * (i - x) + (j - y) * (j - y) > radius * radius:
+                            continue
+                        if close[n, j, i] and use[n, j, i] == USED:
+                            use[n, j, i] = NEAR_HIT
+
+
+@njit(nogil=True, cache=True)
+def _average(stack, use, scale, trend, slope, read_variance, gain, multiplicative, value, error, state):
+    """Mean and uncertainty of what is left."""
+    frames, rows, columns = stack.shape
+    for y in range(rows):
+        for x in range(columns):
+            rate = np.float64(value[y, x])
+            top = bottom = total = seconds = squares = noise = all_seconds = 0.0
+            left = 0
+            for n in range(frames):
+                s = scale[n] + trend[n] * slope[y, x]
+                all_seconds += s
+                if use[n, y, x] != USED:
+                    continue
+                v = np.float64(stack[n, y, x])
+                variance = _variance(rate * s, read_variance[n], gain[n], multiplicative)
+                top += s * v / variance
+                bottom += s * s / variance
+                total += v
+                seconds += s
+                squares += v * v / s
+                noise += _variance(v, read_variance[n], gain[n], multiplicative)
+                left += 1
+            if not left:
+                state[y, x] = EMPTY
+                least = np.inf
+                for n in range(frames):
+                    s = scale[n] + trend[n] * slope[y, x]
+                    if stack[n, y, x] / s < least:
+                        least = stack[n, y, x] / s
+                        variance = _variance(
+                            np.float64(stack[n, y, x]), read_variance[n], gain[n], multiplicative
+                        )
+                        error[y, x] = math.sqrt(variance) / s
+                value[y, x] = least
+                # nobody knows what of it is the pixel's own
+                error[y, x] = math.sqrt(error[y, x] ** 2 + least * least)
+            elif state[y, x] == CHANGING:
+                mean = total / seconds
+                value[y, x] = mean
+                # what was left out may have been any of the states
+                scatter = max(squares / seconds - mean * mean, 0.0)
+                missing = (all_seconds - seconds) / all_seconds
+                error[y, x] = math.sqrt(noise / (seconds * seconds) + scatter * missing / left)
+            else:
+                value[y, x] = top / bottom
+                error[y, x] = 1.0 / math.sqrt(bottom)
+
+
+def most_hits(frames: int, share: float) -> int:
+    """Number of hits of a pixel that is hardly ever exceeded by chance.
+
+    Parameters
+    ----------
+    frames : int
+        Number of frames.
+    share : float
+        Share of the pixels that cosmic rays hit in a frame.
+
+    Returns
+    -------
+    int
+        Smallest *k* for which a Poisson number of mean ``frames * share`` exceeds *k* less often than once in 1e5.
+
+    Examples
+    --------
+    >>> most_hits(104, 5e-4), most_hits(13, 0.035), most_hits(56, 0.035)
+    (3, 5, 10)
+    """
+    mean = frames * share
+    term = math.exp(-mean)
+    below, k = term, 0
+    while 1.0 - below > RARE:
+        k += 1
+        term *= mean / k
+        below += term
+    return k
+
+
+def mean_of_stack(
+    stack: np.ndarray,
+    scale: np.ndarray,
+    read_variance: np.ndarray,
+    gain: np.ndarray,
+    *,
+    limit: float = 5.0,
+    near: float = 4.0,
+    radius: float = 1.5,
+    hits: float = 5e-4,
+    multiplicative: float = 0.0,
+    excluded: np.ndarray | None = None,
+    trend: np.ndarray | None = None,
+    slope: np.ndarray | None = None,
+) -> StackMean:
+    """Mean of a stack of frames without cosmic rays.
+
+    Parameters
+    ----------
+    stack : numpy.ndarray
+        Frames by rows by columns (DN), float32, without bias.
+    scale : numpy.ndarray
+        What a rate of 1 gives in each frame: exposure time (s), times a factor for the temperature if need be; 1 for
+        biases.
+    read_variance : numpy.ndarray
+        Of each frame (DN squared).
+    gain : numpy.ndarray
+        Of each frame (e-/DN).
+    limit : float
+        Deviation from which a value is left out (standard deviations), above and below.
+    near : float
+        The same for values above the mean within `radius` of a hit; minus infinity leaves out all of them.
+    radius : float
+        Of the neighbourhood of a hit (pixels); below 1, none.
+    hits : float
+        Share of the pixels that rays hit in a frame.
+    multiplicative : float
+        Noise in proportion to the signal.
+    excluded : numpy.ndarray, optional
+        Values that take no part, boolean, the shape of `stack`.
+    trend, slope : numpy.ndarray, optional
+        Of each frame and of each pixel: the scale of a value is then ``scale + trend * slope``, such as exposure times
+        whose dark current follows the temperature by a slope of each pixel.
+
+    Returns
+    -------
+    StackMean
+        Rate, uncertainty, state of each pixel and use of each value.
+
+    Examples
+    --------
+    Of ten frames of 1 e-/s, one was hit:
+
+    >>> stack = np.full((10, 3, 3), 100.0, dtype="f4")
+    >>> stack[4, 1, 1] = 900.0
+    >>> ones = np.ones(10)
+    >>> mean = mean_of_stack(stack, 100.0 * ones, 16.0 * ones, ones, hits=0.003)
+    >>> float(mean.value[1, 1]), int(mean.use[4, 1, 1]), int((mean.use == HIT).sum())
+    (1.0, 1, 1)
+    """
+    frames, rows, columns = stack.shape
+    stack = np.ascontiguousarray(stack, dtype=np.float32)
+    scale, read_variance, gain = (np.asarray(a, dtype=np.float64) for a in (scale, read_variance, gain))
+    trend = np.zeros(frames) if trend is None else np.asarray(trend, dtype=np.float64)
+    slope = (
+        np.zeros((rows, columns), dtype=np.float32) if slope is None else np.asarray(slope, dtype=np.float32)
+    )
+    use = np.zeros(stack.shape, dtype=np.uint8)
+    if excluded is not None:
+        use[excluded] = EXCLUDED
+    value, error = np.zeros((2, rows, columns), dtype=np.float32)
+    state = np.zeros((rows, columns), dtype=np.uint8)
+    close = np.zeros(stack.shape, dtype=np.bool_)
+    model = scale, trend, slope, read_variance, gain, float(multiplicative)
+    _judge(stack, use, *model, float(limit), float(near), most_hits(frames, hits), value, state, close)
+    if radius >= 1.0:
+        _spread(use, close, float(radius))
+    _average(stack, use, *model, value, error, state)
+    return StackMean(value, error, state, use)
