@@ -684,7 +684,10 @@ def send_email(
     from_addr: str | None = None,
     to_addr: str | None = None,
 ) -> None:
-    """Send a mail through the SMTP server of the configuration file, without logging in.
+    """Send a mail through the SMTP server of the configuration file.
+
+    There is no login unless the file names an account (``smtp_user``), whose password the environment or the keyring
+    has.
 
     Parameters
     ----------
@@ -697,21 +700,22 @@ def send_email(
 
     Raises
     ------
+    ConfigurationError
+        Where the account's password is missing.
     OutputError
         Where the server does not take the mail.
     """
     import getpass
 
-    from refstis.datamodels.settings import DEFAULT_FILE, Settings
-    from refstis.delivery import send_mail
+    from refstis.datamodels.settings import Settings
+    from refstis.delivery.mail import MailServer, send_mail
 
-    path = Path(DEFAULT_FILE).expanduser()
-    settings = Settings.open(path) if path.is_file() else Settings()
+    settings = Settings.find()
     mine = settings.email or f"{getpass.getuser()}@stsci.edu"
     send_mail(
         subject or "Message from refstis",
         message or "(no text)",
         sender=from_addr or mine,
         recipients=[to_addr or mine],
-        host=settings.smtp,
+        server=MailServer.of(settings),
     )

@@ -421,7 +421,6 @@ def run_months(
                 _plot(folder)
             else:
                 make_pipeline_reffiles(folder)
-                _plot(folder)
                 _deliver(folder, settings)
         except RefstisError as error:
             failures.append(str(error).rstrip("."))
@@ -486,10 +485,14 @@ def _plot(folder: Path) -> None:
 
 
 def _deliver(folder: Path, settings: Settings) -> None:
-    """Check, certify and regress a month's files, put the delivery together and mail its form."""
+    """Regress, check, plot and certify a month's files, put the delivery together and mail its form."""
+    from refstis.delivery.mail import MailServer
     from refstis.delivery.month import deliver_month, examine_month, mail_form
 
     addresses = [settings.email] if settings.email else []
+    # only a server that somebody has named is spoken to; a password that is missing is told before the long work
+    mails = addresses and "smtp" in settings.model_fields_set
+    server = MailServer.of(settings) if mails else None
     output = settings.folder("delivery_directory") / folder.name
     with open_ledger(None, folder.parent) as ledger:
         findings = examine_month(folder, suite=settings.test_suite, ledger=ledger)
@@ -497,9 +500,8 @@ def _deliver(folder: Path, settings: Settings) -> None:
             folder, output, findings, deliverer=", ".join(settings.deliverers), emails=addresses, overwrite=True,
             ledger=ledger,
         )  # fmt: skip
-    # only a server that somebody has named is spoken to
-    if addresses and "smtp" in settings.model_fields_set:
-        mail_form(package, sender=addresses[0], recipients=addresses, host=settings.smtp)
+    if server is not None:
+        mail_form(package, server, sender=addresses[0], recipients=addresses)
     else:
         logger.info(
             "%s: the delivery form is not mailed: email and smtp are not both configured.", package.folder

@@ -1,22 +1,13 @@
 """`refstis deliver`: everything that CRDS and the archive get, in one folder."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from refstis.commands.regress import Engine
 
 __all__ = ["deliver"]
-
-
-class Security(StrEnum):
-    """How a mail server is spoken to."""
-
-    none = "none"
-    starttls = "starttls"
-    ssl = "ssl"
 
 
 def deliver(
@@ -63,11 +54,15 @@ def deliver(
     smtp: Annotated[
         str | None, typer.Option(metavar="HOST[:PORT]", help="Mail server.  [default: of the configuration]")
     ] = None,
-    security: Annotated[Security, typer.Option(help="How to speak to the mail server.")] = Security.none,
+    security: Annotated[
+        Literal["none", "starttls", "ssl"] | None,
+        typer.Option(help="How to speak to the mail server.  [default: of the configuration]"),
+    ] = None,
     user: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Account there; password in $REFSTIS_SMTP_PASSWORD or the keyring."
+            metavar="NAME",
+            help="Account there; password in $REFSTIS_SMTP_PASSWORD or the keyring.  [default: of the configuration]",
         ),
     ] = None,
     to: Annotated[
@@ -90,14 +85,13 @@ def deliver(
 
     from rich.console import Console
 
-    from refstis.datamodels.settings import DEFAULT_FILE, Settings
-    from refstis.delivery.mail import mail_password
+    from refstis.datamodels.settings import Settings
+    from refstis.delivery.mail import MailServer
     from refstis.delivery.month import deliver_month, examine_month, mail_form
     from refstis.delivery.package import parse_acceptances
     from refstis.errors import ConfigurationError
 
-    default = Path(DEFAULT_FILE).expanduser()
-    settings = Settings.open(config or default) if config or default.is_file() else Settings()
+    settings = Settings.find(config)
     accepted = parse_acceptances(accept or [])
     addresses = email or ([settings.email] if settings.email else [])
     recipients = to or addresses
@@ -111,8 +105,10 @@ def deliver(
         raise ConfigurationError(
             "--send: nobody to send to; give --to or --email, or email in the configuration."
         )
-    host = smtp or settings.smtp
-    password = mail_password(user, host) if send and user else None
+    # what is missing is told before the long work
+    server = None
+    if send:
+        server = MailServer.of(settings, host=smtp, security=security, user=user)
     with ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status("looking at the files"))
         opened = None
@@ -144,15 +140,7 @@ def deliver(
             ledger=opened,
         )
     typer.echo(f"{len(package.files)} files with form, certification, report and checksums: {package.folder}")
-    if send:
-        mail_form(
-            package,
-            sender=addresses[0] if addresses else recipients[0],
-            recipients=recipients,
-            host=host,
-            security=security.value,
-            user=user,
-            password=password,
-            settings=form,
-        )
+    if server is not None:
+        sender = addresses[0] if addresses else recipients[0]
+        mail_form(package, server, sender=sender, recipients=recipients, settings=form)
         typer.echo(f"mailed to {', '.join(recipients)}")

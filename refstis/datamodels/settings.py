@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
@@ -54,6 +54,10 @@ class Settings(BaseModel):
         Of requests to DADS: the archive's host and account, and where the files are to be sent.
     smtp : str
         Mail server, ``host`` or ``host:port``.
+    smtp_security : str
+        How it is spoken to: ``none``, ``starttls`` or ``ssl``.
+    smtp_user : str or None
+        Account there. Its password is in ``$REFSTIS_SMTP_PASSWORD`` or the keyring, and never here.
     test_suite : str or None
         Folder of science exposures for the regression test.
     deliverers : tuple of str
@@ -81,6 +85,8 @@ class Settings(BaseModel):
     ftp_user: str | None = None
     private_key: str | None = None
     smtp: str = Field(default="smtp.stsci.edu", min_length=1)
+    smtp_security: Literal["none", "starttls", "ssl"] = "none"
+    smtp_user: str | None = None
     test_suite: str | None = None
     deliverers: tuple[str, ...] = ()
     mast_server: str | None = None
@@ -155,6 +161,28 @@ class Settings(BaseModel):
         if unused:
             logger.info("%s: %s: not needed any more.", path, ", ".join(unused))
         return settings
+
+    @classmethod
+    def find(cls, path: str | os.PathLike | None = None) -> Settings:
+        """Read the configuration file that is asked for, or the usual one where there is one.
+
+        Parameters
+        ----------
+        path : str or os.PathLike, optional
+            YAML file; ``~/refstis_config.yaml`` by default, which need not exist.
+
+        Returns
+        -------
+        Settings
+            Its values, or the defaults.
+
+        Raises
+        ------
+        ConfigurationError
+            As `open` does.
+        """
+        usual = Path(DEFAULT_FILE).expanduser()
+        return cls.open(path or usual) if path or usual.is_file() else cls()
 
     def folder(self, key: str) -> Path:
         """A folder that has to be configured; it is made where it does not exist.

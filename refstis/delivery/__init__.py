@@ -8,6 +8,7 @@ form. Nothing is imported before it is used.
 import importlib
 
 _NAMES = {
+    "MailServer": "mail",
     "certify_files": "certification",
     "check_files": "checks",
     "find_products": "products",
@@ -22,6 +23,7 @@ _NAMES = {
 }
 
 __all__ = [
+    "MailServer",
     "certify_files",
     "check_files",
     "find_products",

@@ -7,18 +7,88 @@ import os
 import smtplib
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Literal
 
+from refstis.datamodels.settings import Settings
 from refstis.errors import ConfigurationError, OutputError
 
-__all__ = ["mail_password", "send_mail"]
+__all__ = ["MailServer", "mail_password", "send_mail"]
 
 PASSWORD_VARIABLE = "REFSTIS_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 PORTS = {"none": 25, "starttls": 587, "ssl": 465}
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """A mail server, and the account there.
+
+    Attributes
+    ----------
+    host : str
+        ``host`` or ``host:port``; port 25, with STARTTLS 587, with TLS from the start 465 by default.
+    security : str
+        ``none``, ``starttls`` or ``ssl``.
+    user : str or None
+        The server is not asked for a login without it.
+    password : str or None
+        Of the account; it is never shown.
+
+    Raises
+    ------
+    ConfigurationError
+        Where there is an account and no password, or the password would be sent in the clear.
+    """
+
+    host: str
+    security: Literal["none", "starttls", "ssl"] = "none"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if not self.user:
+            return
+        if self.security == "none":
+            raise ConfigurationError(
+                f"mail: the password of {self.user} is not sent to {self.host} in the clear; set smtp_security (or "
+                "--security) to starttls or ssl."
+            )
+        if not self.password:
+            raise ConfigurationError(
+                f"mail: no password of {self.user} at {self.host}; put it into ${PASSWORD_VARIABLE} or the keyring "
+                f"(smtp://{self.host})."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        host: str | None = None,
+        security: Literal["none", "starttls", "ssl"] | None = None,
+        user: str | None = None,
+    ) -> MailServer:
+        """The server of a configuration, with the password from where passwords are kept.
+
+        Parameters
+        ----------
+        settings : Settings
+            The configuration.
+        host, security, user : str, optional
+            In place of what it says.
+
+        Returns
+        -------
+        MailServer
+            Of which nothing is missing.
+        """
+        host, user = host or settings.smtp, user or settings.smtp_user
+        password = mail_password(user, host) if user else None
+        return cls(host, security or settings.smtp_security, user, password)
 
 
 def mail_password(user: str, host: str) -> str | None:
@@ -53,11 +123,7 @@ def send_mail(
     *,
     sender: str,
     recipients: Sequence[str],
-    host: str,
-    port: int | None = None,
-    security: Literal["none", "starttls", "ssl"] = "none",
-    user: str | None = None,
-    password: str | None = None,
+    server: MailServer,
     attachments: Sequence[str | os.PathLike] = (),
     context: ssl.SSLContext | None = None,
     timeout: float = 60.0,
@@ -72,14 +138,8 @@ def send_mail(
         Address.
     recipients : sequence of str
         Addresses.
-    host : str
-        Mail server; may hold a port, ``host:port``.
-    port : int, optional
-        25, with STARTTLS 587, with TLS from the start 465 by default.
-    security : str
-        ``none``, ``starttls`` or ``ssl``.
-    user, password : str, optional
-        Account; the server is not asked for a login without it.
+    server : MailServer
+        Who takes it.
     attachments : sequence of str or os.PathLike
         Files to attach.
     context : ssl.SSLContext, optional
@@ -90,7 +150,7 @@ def send_mail(
     Raises
     ------
     ConfigurationError
-        Where an address is missing or none, or the password is missing.
+        Where an address is missing or none.
     OutputError
         Where the server cannot be reached, refuses the login or a recipient; names the server and the cause.
     """
@@ -99,26 +159,22 @@ def send_mail(
     strange = [address for address in (sender, *recipients) if not address.isascii() or "@" not in address]
     if strange:
         raise ConfigurationError(f"mail: {strange[0]!r} is no address such as name@example.org.")
-    if user and not password:
-        raise ConfigurationError(
-            f"mail: no password of {user} at {host}; put it into ${PASSWORD_VARIABLE} or the keyring (smtp://{host})."
-        )
-    name, _, told = host.partition(":")
-    number = port or (int(told) if told.isdigit() else PORTS[security])
+    name, _, told = server.host.partition(":")
+    number = int(told) if told.isdigit() else PORTS[server.security]
     message = _message(subject, text, sender, recipients, attachments)
     secure = context or ssl.create_default_context()
     try:
-        if security == "ssl":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(name, number, timeout=timeout, context=secure)
+        if server.security == "ssl":
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(name, number, timeout=timeout, context=secure)
         else:
-            server = smtplib.SMTP(name, number, timeout=timeout)
-        with server:
-            if security == "starttls":
-                server.starttls(context=secure)
-            if user and password:
-                _login(server, user, password)
+            connection = smtplib.SMTP(name, number, timeout=timeout)
+        with connection:
+            if server.security == "starttls":
+                connection.starttls(context=secure)
+            if server.user and server.password:
+                _login(connection, server.user, server.password)
             # not send_message, which puts a '>' before lines that begin with "From "
-            refused = server.sendmail(sender, list(recipients), message.as_bytes(policy=SMTP))
+            refused = connection.sendmail(sender, list(recipients), message.as_bytes(policy=SMTP))
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
         raise OutputError(
             f"mail: {name}:{number} did not take it ({_words(error)}). Nothing else is lost by that."

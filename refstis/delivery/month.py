@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from refstis.delivery.certification import Certification, certify_files
-from refstis.delivery.checks import PASS, Judgement, check_files
+from refstis.delivery.checks import FAIL, PASS, Judgement, check_files
 from refstis.delivery.form import read_form_settings
 from refstis.delivery.limits import Limits
-from refstis.delivery.mail import send_mail
+from refstis.delivery.mail import MailServer, send_mail
 from refstis.delivery.package import TEXT_FORM, Package, make_package
+from refstis.delivery.plots import plot_obset
 from refstis.delivery.products import Source, find_products, open_products, product_paths
 from refstis.delivery.records import RunRecord, anneals_near, read_run
-from refstis.delivery.regression import RegressionResult, regress
-from refstis.delivery.report import write_report
+from refstis.delivery.regression import RegressionResult, failures, regress
+from refstis.delivery.report import FACTS, write_report
 from refstis.errors import InputError
 
 if TYPE_CHECKING:
-    from refstis.anneal.ledger import Ledger
+    from refstis.anneal.ledger import Ledger, Verdict
 
 __all__ = ["Findings", "deliver_month", "examine_month", "last_delivered", "mail_form", "report_month"]
 
@@ -141,7 +142,36 @@ def examine_month(
     result = None
     if regression and {one.kind for one in judgements} >= {"bias", "dark"}:
         result = regress(folder, suite, engine)
+    if ledger is not None:
+        ledger.add_verdicts(_verdicts(judgements, certifications, result))
     return Findings(judgements, certifications, result, run, before)
+
+
+def _verdicts(
+    judgements: Sequence[Judgement],
+    certifications: Sequence[Certification],
+    regression: RegressionResult | None,
+) -> list[Verdict]:
+    """What a ledger keeps of certification and regression; of the checks, `check_files` has told it."""
+    from refstis.anneal.ledger import Verdict
+
+    checksums = {str(one.path): one.checksum for one in judgements}
+    found = []
+    for certified in certifications:
+        path = str(certified.path.absolute())
+        outcome, reason = (
+            (PASS, certified.context) if certified.passed else (FAIL, "; ".join(certified.errors))
+        )
+        found.append(Verdict(path, checksums.get(path, ""), "certification", outcome, reason))
+    done = regression.reductions if regression is not None else []
+    for judgement in judgements:
+        mine = [one for one in done if judgement.name in (one.bias, one.dark)]
+        failed = [one for one in mine if not one.passed]
+        if mine:
+            reason = "; ".join(failures(failed)) or f"{len(mine)} reductions"
+            outcome = FAIL if failed else PASS
+            found.append(Verdict(str(judgement.path), judgement.checksum, "regression", outcome, reason))
+    return found
 
 
 def report_month(
@@ -150,6 +180,7 @@ def report_month(
     *,
     output: str | os.PathLike | None = None,
     anneals: str | os.PathLike | None = None,
+    accepted: Mapping[str, str] | None = None,
     index: str | None = None,
 ) -> Path:
     """Write the report of a month.
@@ -164,6 +195,8 @@ def report_month(
         Folder to write to; the month's own by default.
     anneals : str or os.PathLike, optional
         Anneal table of one's own.
+    accepted : mapping, optional
+        Reason by name of a file that is delivered in spite of its verdict.
     index : str, optional
         Address of the index, relative to the report.
 
@@ -179,6 +212,7 @@ def report_month(
         judgements=findings.judgements,
         certifications=findings.certifications,
         regression=findings.regression,
+        accepted=accepted,
         reasons=findings.run.reasons,
         anneals=anneals_near(products, anneals),
         output=output,
@@ -195,11 +229,15 @@ def deliver_month(
     emails: Sequence[str] = (),
     current: Source | None = None,
     accepted: Mapping[str, str] | None = None,
+    anneals: str | os.PathLike | None = None,
     settings: str | os.PathLike | None = None,
     overwrite: bool = False,
     ledger: Ledger | None = None,
 ) -> Package:
-    """Put a month's delivery together.
+    """Plot and report a month, and put its delivery together.
+
+    Plots and report are written to the month's own folder, too: they are there to be looked at where a failed file
+    stops the delivery.
 
     Parameters
     ----------
@@ -217,6 +255,8 @@ def deliver_month(
         Files that CRDS gives now for these dates.
     accepted : mapping, optional
         Reason by name of a file that is delivered in spite of its verdict.
+    anneals : str or os.PathLike, optional
+        Anneal table of one's own, for the report.
     settings : str or os.PathLike, optional
         A form configuration of one's own.
     overwrite : bool
@@ -234,6 +274,8 @@ def deliver_month(
     RefstisError
         Where a file failed and is not accepted, or the form or the folder is wrong.
     """
+    page = report_month(folder, findings, anneals=anneals, accepted=accepted)
+    plots = plot_obset(folder, findings.previous)
     package = make_package(
         folder,
         output,
@@ -242,10 +284,9 @@ def deliver_month(
         certifications=findings.certifications,
         regression=findings.regression or RegressionResult("none", []),
         emails=emails,
-        previous=findings.previous,
+        documents=[page, page.with_name(FACTS), *plots],
         current=[product for product in open_products(product_paths(current)) if not product.fault],
         accepted=accepted,
-        reasons=findings.run.reasons,
         settings=settings,
         overwrite=overwrite,
     )
@@ -270,13 +311,10 @@ def deliver_month(
 
 def mail_form(
     package: Package,
+    server: MailServer,
     *,
     sender: str,
     recipients: Sequence[str],
-    host: str,
-    security: Literal["none", "starttls", "ssl"] = "none",
-    user: str | None = None,
-    password: str | None = None,
     settings: str | os.PathLike | None = None,
 ) -> None:
     """Mail the text form of a delivery, with the certification attached.
@@ -285,16 +323,12 @@ def mail_form(
     ----------
     package : Package
         The delivery.
+    server : MailServer
+        Who takes it.
     sender : str
         Address.
     recipients : sequence of str
         Addresses.
-    host : str
-        Mail server, ``host`` or ``host:port``.
-    security : str
-        ``none``, ``starttls`` or ``ssl``.
-    user, password : str, optional
-        Account.
     settings : str or os.PathLike, optional
         A form configuration of one's own, whose subject is used.
 
@@ -308,7 +342,4 @@ def mail_form(
     subject = str(read_form_settings(settings)["mail"]["subject"]).format(month=package.folder.name)
     text = (package.folder / TEXT_FORM).read_text(encoding="utf-8")
     attachments = [package.folder / name for name in ("delivery_form.yaml", "certification.log")]
-    send_mail(
-        subject, text, sender=sender, recipients=recipients, host=host, security=security, user=user,
-        password=password, attachments=attachments,
-    )  # fmt: skip
+    send_mail(subject, text, sender=sender, recipients=recipients, server=server, attachments=attachments)

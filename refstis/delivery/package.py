@@ -92,10 +92,10 @@ def make_package(
     certifications: Sequence[Certification],
     regression: RegressionResult,
     emails: Sequence[str] = (),
+    documents: Sequence[Path] = (),
     previous: Source | None = None,
     current: Sequence[Product] = (),
     accepted: Mapping[str, str] | None = None,
-    reasons: Mapping[str, str] | None = None,
     settings: str | os.PathLike | None = None,
     overwrite: bool = False,
     day: date | None = None,
@@ -118,14 +118,14 @@ def make_package(
         What `regress` found.
     emails : sequence of str
         Other addresses for the form.
+    documents : sequence of pathlib.Path
+        Report and plots of the month, which go along; they are made here where there are none.
     previous : str, os.PathLike or iterable of them, optional
-        Folders or files of the period before, for plots and report.
+        Folders or files of the period before, for plots and report that are made here.
     current : sequence of Product
         Files that CRDS has now; one of the mode and USEAFTER of a new file is replaced by it.
     accepted : mapping, optional
         Reason by name of a file that is delivered in spite of its verdict.
-    reasons : mapping, optional
-        Procedure and why it was chosen, by name of a file.
     settings : str or os.PathLike, optional
         A form configuration of one's own.
     overwrite : bool
@@ -185,20 +185,20 @@ def make_package(
     part = output.parent / f".{output.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
     try:
         part.mkdir(parents=True)
-        for path in paths:
+        for path in [*paths, *documents]:
             shutil.copy2(path, part / path.name)
         _texts(part, form, judgements, certifications, regression, accepted)
-        plot_obset(part, previous)
-        write_report(
-            folder,
-            previous=previous,
-            judgements=judgements,
-            certifications=certifications,
-            regression=regression,
-            accepted=accepted,
-            reasons=reasons,
-            output=part,
-        )
+        if not documents:
+            plot_obset(part, previous)
+            write_report(
+                folder,
+                previous=previous,
+                judgements=judgements,
+                certifications=certifications,
+                regression=regression,
+                accepted=accepted,
+                output=part,
+            )
         _checksums(part)
         _replace(part, output)
     except OSError as error:

@@ -24,7 +24,7 @@ from refstis.delivery.regression import RegressionResult
 from refstis.delivery.series import changed_pixels, dark_series
 from refstis.errors import InputError
 
-__all__ = ["INDEX", "REPORT", "write_index", "write_report"]
+__all__ = ["FACTS", "INDEX", "REPORT", "overall", "write_index", "write_report"]
 
 REPORT, FACTS, INDEX = "report.html", "report.json", "index.html"
 IMAGE_COLOURS, CHANGE_COLOURS = "cividis", "PuOr_r"
@@ -295,7 +295,7 @@ def write_report(
     used = {judgement.earlier for judgement in judgements}
     darks = dark_series(folder)
     weekdarks = [product for product in sound if product.kind == "dark" and not product.baseline]
-    outcome = _outcome(judgements, certifications, regression, accepted)
+    outcome = overall(judgements, certifications, regression, accepted)
     page = _render(
         REPORT,
         title=f"Anneal month {folder.absolute().name}",
@@ -323,12 +323,30 @@ def write_report(
     return target / REPORT
 
 
-def _outcome(
+def overall(
     judgements: Sequence[Judgement],
     certifications: Sequence[Certification],
     regression: RegressionResult | None,
     accepted: Mapping[str, str],
 ) -> str:
+    """The verdict on a month: the worst of checks, certification and regression.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        What `check_files` found.
+    certifications : sequence of Certification
+        What `certify_files` found.
+    regression : RegressionResult or None
+        What `regress` found.
+    accepted : mapping
+        Reason by name of a file that is delivered in spite of its verdict, which then is a CAUTION.
+
+    Returns
+    -------
+    str
+        PASS, CAUTION or FAIL.
+    """
     outcomes = [
         CAUTION if judgement.outcome == FAIL and judgement.name in accepted else judgement.outcome
         for judgement in judgements

@@ -13,6 +13,7 @@ from refstis.commands.check import check
 from refstis.commands.deliver import deliver
 from refstis.commands.regress import regress
 from refstis.commands.report import report
+from refstis.delivery.mail import MailServer
 from refstis.delivery.products import find_products
 from refstis.errors import ConfigurationError, RefstisError
 
@@ -122,13 +123,16 @@ def test_deliver_sends_only_when_asked_and_knows_to_whom(one_week, tmp_path, mon
     assert sent == []
     with pytest.raises(ConfigurationError, match="nobody to send to"):
         call(deliver, one_week, "-o", tmp_path / "two", "--deliverer", "Ada", "--send")
+    config = tmp_path / "config.yaml"
+    config.write_text("email: ada@example.org\nsmtp_user: ada\nsmtp_security: starttls\n")
+    monkeypatch.setenv("REFSTIS_SMTP_PASSWORD", "")
+    with pytest.raises(ConfigurationError, match=r"no password of ada at smtp\.stsci\.edu"):
+        call(deliver, one_week, "-o", tmp_path / "two", "--deliverer", "Ada", "--send", "--config", config)
+    assert not (tmp_path / "two").exists()
     words = ["--send", "--smtp", "mail.example.org", "--to", "team@example.org", "--email", "ada@example.org"]
     call(deliver, one_week, "-o", tmp_path / "three", "--deliverer", "Ada", *words)
     (((subject, text), given),) = sent
+    assert given["server"] == MailServer("mail.example.org")
     assert "three" in subject
     assert text.startswith(" 1-Name of deliverer: Ada")
-    assert (given["sender"], given["recipients"], given["host"]) == (
-        "ada@example.org",
-        ["team@example.org"],
-        "mail.example.org",
-    )
+    assert (given["sender"], given["recipients"]) == ("ada@example.org", ["team@example.org"])

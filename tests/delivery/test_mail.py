@@ -7,7 +7,8 @@ import ssl
 
 import pytest
 
-from refstis.delivery.mail import mail_password, send_mail
+from refstis.datamodels.settings import Settings
+from refstis.delivery.mail import MailServer, mail_password, send_mail
 from refstis.errors import ConfigurationError, OutputError
 
 controller = pytest.importorskip("aiosmtpd.controller")
@@ -78,11 +79,11 @@ SUBJECT = "Delivery form: Superdarks – “été” 漢字"
 TEXT = "Ligne 1: é è ñ Ω 漢字\n.\nFrom here: a line of its own\n" + "x" * 1200 + "\n"
 
 
-def send(port, **given):
+def send(port, security="none", user=None, password=None, **given):
     given = {
         "sender": "ada@example.org",
         "recipients": ["team@example.org"],
-        "host": f"localhost:{port}",
+        "server": MailServer(f"localhost:{port}", security, user, password),
         **given,
     }
     send_mail(SUBJECT, TEXT, timeout=10.0, **given)
@@ -157,12 +158,29 @@ def test_what_is_missing_is_named(monkeypatch):
     with pytest.raises(ConfigurationError, match="'team' is no address"):
         send(25, recipients=["team"])
     with pytest.raises(ConfigurationError, match="REFSTIS_SMTP_PASSWORD"):
-        send(25, user="ada")
+        send(25, security="starttls", user="ada")
+
+
+def test_no_password_goes_out_in_the_clear():
+    with pytest.raises(ConfigurationError, match="not sent to localhost:25 in the clear") as caught:
+        send(25, user="ada", password="geheim")
+    assert "geheim" not in str(caught.value)
 
 
 def test_password_of_the_environment(monkeypatch):
     monkeypatch.setenv("REFSTIS_SMTP_PASSWORD", "geheim")
     assert mail_password("ada", "localhost") == "geheim"
+
+
+def test_server_of_the_configuration(monkeypatch):
+    monkeypatch.setenv("REFSTIS_SMTP_PASSWORD", "geheim")
+    settings = Settings(smtp="mail.example.org", smtp_security="ssl", smtp_user="ada")
+    server = MailServer.of(settings)
+    assert server == MailServer("mail.example.org", "ssl", "ada", "geheim")
+    assert "geheim" not in repr(server)
+    other = MailServer.of(settings, host="localhost:1", security="starttls", user="emmy")
+    assert other == MailServer("localhost:1", "starttls", "emmy", "geheim")
+    assert MailServer.of(Settings()) == MailServer("smtp.stsci.edu")
 
 
 def test_password_of_the_keyring(monkeypatch):

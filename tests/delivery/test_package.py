@@ -226,9 +226,10 @@ def test_what_was_delivered_last_is_compared_with(months, week, tmp_path):
     assert compared["weekdark_14825_08_wk01_drk.fits"] == "weekdark_14825_05_wk01_drk.fits"
 
 
-def test_acceptance_of_what_did_not_fail(months, findings, tmp_path):
+def test_acceptance_of_what_did_not_fail(week, tmp_path):
+    folder, found = week
     with pytest.raises(ConfigurationError, match="no such file among those that failed"):
-        deliver_month(months.now, tmp_path / "out", findings, deliverer="Ada", accepted={"a_bia.fits": "why"})
+        deliver_month(folder, tmp_path / "out", found, deliverer="Ada", accepted={"a_bia.fits": "why"})
 
 
 @pytest.mark.parametrize("given", ["a_bia.fits", "a_bia.fits=", "=why"])
@@ -237,15 +238,17 @@ def test_acceptance_without_a_reason(given):
         parse_acceptances([given])
 
 
-def test_files_that_crds_refuses_stop_the_delivery(months, findings, tmp_path):
+def test_files_that_crds_refuses_stop_the_delivery_and_there_is_a_report(week, tmp_path):
     from dataclasses import replace
 
-    certifications = [*findings.certifications]
-    certifications[-1] = replace(certifications[-1], errors=["'CCDGAIN' : wrong"])
+    month, found = week
+    refused = [*found.certifications[:-1], replace(found.certifications[-1], errors=["'CCDGAIN' : wrong"])]
     with pytest.raises(RefstisError, match="crds: 'CCDGAIN' : wrong"):
-        deliver_month(
-            months.now, tmp_path / "out", replace(findings, certifications=certifications), deliverer="Ada"
-        )
+        deliver_month(month, tmp_path / "out", replace(found, certifications=refused), deliverer="Ada")
+    assert not (tmp_path / "out").exists()
+    assert json.loads((month / "report.json").read_text())["outcome"] == "FAIL"
+    assert "&#39;CCDGAIN&#39; : wrong" in (month / "report.html").read_text(encoding="utf-8")
+    assert (month / "darks.pdf").exists()
 
 
 def test_an_existing_folder_is_kept_unless_asked(week, tmp_path):
@@ -270,14 +273,20 @@ def test_a_delivery_that_breaks_off_leaves_nothing(week, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "write_report", full)
     folder, found = week
+    given = {
+        "judgements": found.judgements,
+        "certifications": found.certifications,
+        "regression": found.regression,
+    }
     with pytest.raises(OutputError, match="No space left"):
-        deliver_month(folder, tmp_path / "out", found, deliverer="Ada")
+        make_package(folder, tmp_path / "out", deliverer="Ada", **given)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_deliver(findings, tmp_path):
-    with pytest.raises(InputError, match="to deliver"):
+    with pytest.raises(InputError, match="no superbiases"):
         deliver_month(tmp_path, tmp_path / "out", findings, deliverer="Ada")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------- the form
