@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -39,8 +40,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from refstis import __version__
+
+        print(f"refstis {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def refstis() -> None:
+def refstis(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
     """Superbiases and superdarks for the STIS CCD."""
 
 

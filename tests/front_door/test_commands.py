@@ -1,6 +1,7 @@
 """The documented commands: what the names mean in each form, and what is refused."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,10 @@ def test_wildcards_that_find_output_and_references_as_well(names, called, files)
     shutil.copy(files.superbias, "week.fits")  # of an earlier run
     run("weekbias", "a.fits", "basebias.fits", "week.fits", "week.fits", "basebias.fits")
     assert called == [(["a.fits"], "week.fits", "basebias.fits")]
+
+
+def test_version():
+    assert run("--version").output == f"refstis {version('refstis')}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
