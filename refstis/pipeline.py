@@ -488,6 +488,7 @@ def _deliver(folder: Path, settings: Settings) -> None:
     """Regress, check, plot and certify a month's files, put the delivery together and mail its form."""
     from refstis.delivery.mail import MailServer
     from refstis.delivery.month import deliver_month, examine_month, mail_form
+    from refstis.delivery.report import write_index
 
     addresses = [settings.email] if settings.email else []
     # only a server that somebody has named is spoken to; a password that is missing is told before the long work
@@ -500,6 +501,7 @@ def _deliver(folder: Path, settings: Settings) -> None:
             folder, output, findings, deliverer=", ".join(settings.deliverers), emails=addresses, overwrite=True,
             ledger=ledger,
         )  # fmt: skip
+    write_index(folder.parent)
     if server is not None:
         mail_form(package, server, sender=addresses[0], recipients=addresses)
     else:

@@ -273,6 +273,8 @@ class Plan:
         Exposures that are used nowhere.
     missing : list of Missing
         Products that are not made.
+    stale : list of str
+        Products of another plan that lie in the folders of these months, by their paths below the output folder.
     """
 
     output: Path
@@ -281,6 +283,7 @@ class Plan:
     nodes: dict[str, Node] = field(default_factory=dict)
     exclusions: list[Exclusion] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
 
     def path(self, node: Node) -> Path:
         """Where a node's product lies, absolute."""
@@ -323,6 +326,7 @@ class Plan:
             ],
             "products": [node.to_dict() for node in self.nodes.values()],
             "missing": [vars(one) for one in self.missing],
+            "stale": self.stale,
             "excluded": [vars(one) for one in self.exclusions],
         }
 

@@ -8,7 +8,7 @@ from refstis.anneal.exposures import checksum_of, signature_of
 from refstis.anneal.ledger import ProductRecord
 from refstis.anneal.plan import Plan
 
-__all__ = ["adopt_products", "read_record"]
+__all__ = ["adopt_products", "find_stale", "read_record"]
 
 
 def read_record(product: Path) -> dict[str, Any]:
@@ -79,3 +79,31 @@ def adopt_products(plan: Plan, records: Mapping[str, ProductRecord]) -> dict[str
                 node.record(),
             )
     return adopted
+
+
+def find_stale(plan: Plan) -> list[str]:
+    """Products that an earlier plan made in the folders of this one's months, and that this one does not make.
+
+    A period may have another number of days after an anneal was added, or another procedure: what was made before
+    stays where it is, and must not be taken for a product of this plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its nodes say what is made.
+
+    Returns
+    -------
+    list of str
+        Paths below the output folder. Only files whose record says that a run made them there are meant.
+    """
+    planned = {plan.path(node) for node in plan.nodes.values()}
+    found = []
+    for one in plan.months:
+        for record in sorted((plan.output / one.month.name).rglob("*.asdf")):
+            path = record.with_suffix(".fits")
+            if path not in planned and path.is_file():
+                identity = path.relative_to(plan.output).as_posix()
+                if read_record(path).get("identity") == identity:
+                    found.append(identity)
+    return found

@@ -10,7 +10,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from refstis.anneal.schedulers import Scheduler, open_scheduler
 from refstis.anneal.survey import Survey
 from refstis.errors import ConfigurationError, RefstisError
 
-__all__ = ["Choice", "Listener", "Result", "run"]
+__all__ = ["Choice", "Conclusion", "Listener", "Result", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,17 @@ class Listener(Protocol):
 
     def said(self, text: str) -> None:
         """Something else that one should know."""
+
+
+class Conclusion(Protocol):
+    """What came of a month's products after they were made: checks, a delivery."""
+
+    @property
+    def verdict(self) -> str:
+        """``PASS``, ``CAUTION`` or ``FAIL``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,8 @@ class Result:
         How long it took.
     interrupted : bool
         Whether somebody ended it.
+    conclusions : dict
+        Name of a month to what came of its products afterwards.
     """
 
     run: str
@@ -185,6 +198,7 @@ class Result:
     broken: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     interrupted: bool = False
+    conclusions: Mapping[str, Conclusion] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Outcome]:
@@ -193,7 +207,8 @@ class Result:
 
     def verdict(self, month: str) -> str:
         """The verdict of one month: ``FAIL``, ``BAD RAWS``, ``CAUTION`` or ``PASS``."""
-        if any(one.identity.startswith(f"{month}/") for one in self.failed):
+        concluded = self.conclusions[month].verdict if month in self.conclusions else "PASS"
+        if concluded == "FAIL" or any(one.identity.startswith(f"{month}/") for one in self.failed):
             return "FAIL"
         nodes = [node for node in self.plan.nodes.values() if node.month == month]
         if any(node.exclusions for node in nodes):
@@ -201,7 +216,7 @@ class Result:
         own = [one for one in self.plan.months if one.month.name == month]
         if any(node.cautions for node in nodes) or any(one.cautions for one in own):
             return "CAUTION"
-        return "PASS"
+        return concluded
 
     @property
     def bad_raws(self) -> list[Exclusion]:
@@ -216,7 +231,7 @@ class Result:
         """0 where everything is made; 1 where something failed; 3 where bad raws were left out; 130 where ended."""
         if self.interrupted:
             return 130
-        if self.failed:
+        if self.failed or any(one.verdict == "FAIL" for one in self.conclusions.values()):
             return 1
         return 3 if self.bad_raws else 0
 
@@ -230,6 +245,7 @@ def run(
     listener: Listener,
     command: Sequence[str] = (),
     look: Callable[[int, int], None] | None = None,
+    conclude: Callable[[Result], Mapping[str, Conclusion]] | None = None,
 ) -> Result:
     """Make the products of a survey.
 
@@ -249,6 +265,9 @@ def run(
         What was called, for the record.
     look : callable, optional
         Called with the number of raws read and the number to be read.
+    conclude : callable, optional
+        What is done with the products of each month at the end, while the output folder is still ours and after
+        ``run.json`` was written.
 
     Returns
     -------
@@ -278,6 +297,13 @@ def run(
             _clean(plan)  # a worker that was killed had no time for it
         result.seconds = time.monotonic() - begin
         runner.record(result)
+        if conclude is not None and not result.interrupted:
+            try:
+                result.conclusions = conclude(result)
+            except KeyboardInterrupt:
+                result.interrupted = True
+            result.seconds = time.monotonic() - begin
+            runner.record(result)
         return result
 
 
@@ -489,6 +515,7 @@ class _Runner:
             "status": status,
             "exit_status": result.exit_status,
             "verdicts": {one.month.name: result.verdict(one.month.name) for one in plan.months},
+            "conclusions": {name: one.to_dict() for name, one in result.conclusions.items()},
             "outcomes": [
                 {
                     key: value

@@ -10,7 +10,7 @@ from refstis.anneal.exposures import Exclusion, Exposure, find_raws
 from refstis.anneal.ledger import DEFAULT_NAME, Ledger
 from refstis.anneal.plan import Plan, build_plan, compare_with_products
 from refstis.anneal.policy import load_profile
-from refstis.anneal.records import adopt_products
+from refstis.anneal.records import adopt_products, find_stale
 from refstis.anneal.table import AnnealTable, read_table, shipped_table
 from refstis.errors import ConfigurationError
 
@@ -172,6 +172,13 @@ class Survey:
         )
         records = self.ledger.products([str(plan.path(node)) for node in plan.nodes.values()])
         compare_with_products(plan, {**records, **adopt_products(plan, records)})
+        plan.stale = find_stale(plan)
+        for one in plan.months:
+            one.cautions += [
+                f"{Path(stale).relative_to(one.month.name)} is there and not in this plan; it is left as it is"
+                for stale in plan.stale
+                if Path(stale).parts[0] == one.month.name
+            ]
         return plan
 
 

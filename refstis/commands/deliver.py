@@ -15,7 +15,7 @@ def deliver(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="Folder of the delivery.  [default: of the configuration]"
+            "--output", "-o", metavar="OUT", help="Folder of the delivery (default: of the configuration)."
         ),
     ] = None,
     accept: Annotated[
@@ -25,7 +25,7 @@ def deliver(
         ),
     ] = None,
     deliverer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who delivers.  [default: of the configuration]")
+        str | None, typer.Option(metavar="NAME", help="Who delivers (default: of the configuration).")
     ] = None,
     email: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="Other address for the form and the mail.")
@@ -52,25 +52,25 @@ def deliver(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier delivery.")] = False,
     send: Annotated[bool, typer.Option("--send", help="Mail the form.")] = False,
     smtp: Annotated[
-        str | None, typer.Option(metavar="HOST[:PORT]", help="Mail server.  [default: of the configuration]")
+        str | None, typer.Option(metavar="HOST[:PORT]", help="Mail server (default: of the configuration).")
     ] = None,
     security: Annotated[
         Literal["none", "starttls", "ssl"] | None,
-        typer.Option(help="How to speak to the mail server.  [default: of the configuration]"),
+        typer.Option(help="How to speak to the mail server (default: of the configuration)."),
     ] = None,
     user: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Account there; password in $REFSTIS_SMTP_PASSWORD or the keyring.  [default: of the configuration]",
+            help="Account there; password in $REFSTIS_SMTP_PASSWORD or the keyring (default: of the configuration).",
         ),
     ] = None,
     to: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="Who gets the mail.  [default: --email]")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Who gets the mail (default: --email).")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Configuration file.  [default: ~/refstis_config.yaml]"),
+        typer.Option(metavar="FILE", help="Configuration file (default: ~/refstis_config.yaml)."),
     ] = None,
     ledger: Annotated[
         str | None,

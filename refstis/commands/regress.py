@@ -22,7 +22,7 @@ def regress(
     suite: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder with raw exposures.  [default: simulated ones]", show_default=False
+            metavar="DIR", help="Folder with raw exposures (default: simulated ones).", show_default=False
         ),
     ] = None,
     engine: Annotated[

@@ -36,7 +36,7 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Folder for report.html.  [default: DIR]"),
+        typer.Option("--output", "-o", metavar="OUT", help="Folder for report.html (default: DIR)."),
     ] = None,
     index: Annotated[
         bool, typer.Option("--index", help="Only write index.html over the reports in the folders of DIR.")

@@ -18,14 +18,14 @@ def reproduce(
             "--raws",
             metavar="DIR",
             help="Folder with the raws of its month, in it or below. "
-            "[default: what the ledger in a folder above the product knows, else the product's folder]",
+            "(default: what the ledger in a folder above the product knows, else the product's folder)",
         ),
     ] = None,
     anneals: Anneals = None,
     ledger: LedgerUrl = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Keep what is made here.  [default: not kept]"),
+        typer.Option("--output", "-o", metavar="OUT", help="Keep what is made here (default: not kept)."),
     ] = None,
     profile: ProfileName = "heritage",
 ) -> None:

@@ -11,12 +11,12 @@ __all__ = ["simulate"]
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to write to; made if need be.")],
     months: Annotated[int, typer.Option(min=1, help="Number of anneal months.")] = 1,
-    days: Annotated[float | None, typer.Option(min=1.0, help="Days of a month.  [default: 28]")] = None,
+    days: Annotated[float | None, typer.Option(min=1.0, help="Days of a month (default: 28).")] = None,
     product: Annotated[
         list[str] | None,
         typer.Option(
             help="biases, darks, short-darks, binned, anneals or science; may be given several times.  "
-            "[default: biases and darks]"
+            "(default: biases and darks)"
         ),
     ] = None,
     imsets: Annotated[
@@ -33,7 +33,7 @@ def simulate(
         bool, typer.Option("--cti", help="With charge transfer inefficiency and its trails.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Frames at a time.  [default: one per processor]")
+        int | None, typer.Option(min=1, help="Frames at a time (default: one per processor).")
     ] = None,
 ) -> None:
     """Simulate anneal months of raw exposures whose truth is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from refstis.delivery.checks import CAUTION, FAIL, PASS, Judgement
@@ -11,7 +11,9 @@ from refstis.delivery.regression import RegressionResult
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "print_judgements", "print_regression"]
+    from refstis.delivery.conclusion import Delivered
+
+__all__ = ["console", "print_deliveries", "print_judgements", "print_regression"]
 
 STYLES = {PASS: "cyan", CAUTION: "yellow", FAIL: "bold magenta"}
 
@@ -113,3 +115,36 @@ def print_regression(result: RegressionResult, terminal: Console) -> None:
     terminal.print(table)
     for one in result.failures:
         terminal.print(Text(f"{one.exposure} with {one.dark}: {one.step}: {one.error}"), soft_wrap=True)
+
+
+def print_deliveries(delivered: Mapping[str, Delivered], terminal: Console) -> None:
+    """Print what became of each month after its products were made.
+
+    Parameters
+    ----------
+    delivered : mapping
+        By name of the month.
+    terminal : rich.console.Console
+        Where to.
+    """
+    from rich.text import Text
+
+    for month, one in delivered.items():
+        terminal.print(Text(f"\n{month}: ", style="bold").append(one.verdict, style=STYLES[one.verdict]))
+        if one.findings is not None:
+            print_judgements(one.findings.judgements, terminal)
+            accepted = sum(certified.passed for certified in one.findings.certifications)
+            terminal.print(Text(f"CRDS accepts {accepted} of {len(one.findings.certifications)} files."))
+            for certified in one.findings.certifications:
+                for error in certified.errors:
+                    line = (
+                        Text(f"{certified.name}: ").append(FAIL, style=STYLES[FAIL]).append(f" crds: {error}")
+                    )
+                    terminal.print(line, soft_wrap=True)
+            if one.findings.regression is not None:
+                print_regression(one.findings.regression, terminal)
+        for what, path in (("report", one.page), ("delivery", one.package and one.package.folder)):
+            if path is not None:
+                terminal.print(Text(f"{what}: {path}"), soft_wrap=True)
+        if one.refused:
+            terminal.print(Text(one.refused, style=STYLES[FAIL]), soft_wrap=True)

@@ -24,7 +24,15 @@ from refstis.errors import InputError
 if TYPE_CHECKING:
     from refstis.anneal.ledger import Ledger, Verdict
 
-__all__ = ["Findings", "deliver_month", "examine_month", "last_delivered", "mail_form", "report_month"]
+__all__ = [
+    "Findings",
+    "deliver_month",
+    "document_month",
+    "examine_month",
+    "last_delivered",
+    "mail_form",
+    "report_month",
+]
 
 # Name of the entry that a ledger keeps of a delivered file.
 DELIVERED = "delivered"
@@ -220,6 +228,35 @@ def report_month(
     )
 
 
+def document_month(
+    folder: str | os.PathLike,
+    findings: Findings,
+    *,
+    accepted: Mapping[str, str] | None = None,
+    anneals: str | os.PathLike | None = None,
+) -> list[Path]:
+    """Write the report and the plots of a month to its folder.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Of the month.
+    findings : Findings
+        What was found out.
+    accepted : mapping, optional
+        Reason by name of a file that is delivered in spite of its verdict.
+    anneals : str or os.PathLike, optional
+        Anneal table of one's own.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The page, its figures and the plots.
+    """
+    page = report_month(folder, findings, accepted=accepted, anneals=anneals)
+    return [page, page.with_name(FACTS), *plot_obset(folder, findings.previous)]
+
+
 def deliver_month(
     folder: str | os.PathLike,
     output: str | os.PathLike,
@@ -274,8 +311,7 @@ def deliver_month(
     RefstisError
         Where a file failed and is not accepted, or the form or the folder is wrong.
     """
-    page = report_month(folder, findings, anneals=anneals, accepted=accepted)
-    plots = plot_obset(folder, findings.previous)
+    documents = document_month(folder, findings, accepted=accepted, anneals=anneals)
     package = make_package(
         folder,
         output,
@@ -284,7 +320,7 @@ def deliver_month(
         certifications=findings.certifications,
         regression=findings.regression or RegressionResult("none", []),
         emails=emails,
-        documents=[page, page.with_name(FACTS), *plots],
+        documents=documents,
         current=[product for product in open_products(product_paths(current)) if not product.fault],
         accepted=accepted,
         settings=settings,
