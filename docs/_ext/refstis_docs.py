@@ -1,16 +1,25 @@
-"""Directives that write the reference pages from the code: commands, stages, parameters, DQ bits, modules.
+"""Directives that write pages from the code: commands, stages, parameters, figures, DQ bits, modules.
 
 Each shows what the installed package has, and nothing where a part of it does not exist, so that the
 documentation of every commit can be built.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import typer
+from docutils.parsers.rst import directives
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from typer.testing import CliRunner
 
@@ -84,6 +93,8 @@ class Stages(Generated):
             elif wanted == ("pipelines" if is_pipeline else "stages"):
                 yield f"## {alias}"
                 yield f"`refstis.{step.__name__}`: {inspect.getdoc(step).splitlines()[0]}"
+                if (Path(self.env.srcdir) / "stages" / f"{alias}.md").exists():
+                    yield f"Equations, a figure and sources: [its page](../stages/{alias}.md)."
                 yield f"Stages: {', '.join(f'`{name}`' for name in step.step_defs)}" if is_pipeline else ""
                 yield "" if is_pipeline else self.table_of(step)
 
@@ -94,6 +105,86 @@ class Stages(Generated):
             if rows
             else "No parameters of its own."
         )
+
+
+class Stage(Generated):
+    """What a stage is and where it runs; with `:functions:`, its parameters and the functions behind it instead."""
+
+    required_arguments = 1
+    option_spec = {"functions": directives.unchanged_required}  # noqa: RUF012 - docutils wants a dict
+
+    def parts(self):
+        alias = self.arguments[0]
+        found = {name: step for step, name, _ in steps()}
+        if alias not in found:
+            raise self.error(f"no stage is called {alias!r}")
+        step = found[alias]
+        if "functions" in self.options:
+            yield from self.details(alias, self.options["functions"].split())
+            return
+        inside = [
+            f"`{name}`" for other, name, is_pipeline in steps() if is_pipeline and alias in other.step_defs
+        ]
+        yield "\n\n".join(inspect.getdoc(step).split("\n\n"))
+        rows = [
+            ("Step", f"`refstis.{step.__name__}`, at a shell `strun {alias}`"),
+            ("Runs in", ", ".join(inside) or "no pipeline; on its own"),
+            ("Reference files", ", ".join(f"`{kind}`" for kind in step.reference_file_types) or "none"),
+            ("Parameter file", f"`refstis config path {alias}`"),
+        ]
+        yield "\n".join(f":{name}: {text}" for name, text in rows)
+
+    def details(self, alias, functions):
+        yield "## Parameters"
+        yield f"```{{refstis-stages}} {alias}\n```"
+        yield "## Functions"
+        for name in functions:
+            kind = "module" if inspect.ismodule(pkgutil.resolve_name(f"refstis.{name}")) else "function"
+            yield f"```{{eval-rst}}\n.. auto{kind}:: refstis.{name}\n   :no-index:\n```"
+
+
+class Figure(Generated):
+    """The figure of a stage, with the directive's content as its caption."""
+
+    required_arguments = 1
+    has_content = True
+
+    def parts(self):
+        name = self.arguments[0]
+        path = Path(self.env.srcdir) / FIGURES / f"{name}.png"
+        if not path.exists():
+            raise self.error(f"figures.py draws no figure {name!r}")
+        caption = "\n".join(self.content)
+        above = "../" * self.env.docname.count("/")
+        yield f"```{{figure}} {above}{FIGURES}/{name}.png\n:alt: {cell(caption)}\n:width: 100%\n\n{caption}\n```"
+
+
+FIGURES = "_build/figures"
+
+
+def draw_figures(app):
+    """Draw the figures, and forget what the notebooks printed, where refstis has changed since the last time."""
+    script = Path(__file__).with_name("figures.py")
+    sources = [script, *sorted(Path(refstis.__file__).parent.rglob("*.py"))]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    folder = Path(app.srcdir) / FIGURES
+    mark = folder / "made-of"
+    if mark.exists() and mark.read_text() == digest:
+        return
+    # what notebooks printed was of the old code as well
+    shutil.rmtree(app.config.nb_execution_cache_path, ignore_errors=True)
+    logging.getLogger(__name__).info("drawing the figures of the stages")
+    folder.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch) / "figures"
+        done = subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, str(script), str(made)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ExtensionError(f"figures.py failed:\n{done.stderr[-4000:]}")
+        (made / "made-of").write_text(digest)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(made, folder)
 
 
 class Commands(Generated):
@@ -179,9 +270,12 @@ def mark_sections(_app, what, _name, _obj, _options, lines):
 
 def setup(app):
     app.add_directive("refstis-stages", Stages)
+    app.add_directive("refstis-stage", Stage)
+    app.add_directive("refstis-figure", Figure)
     app.add_directive("refstis-commands", Commands)
     app.add_directive("refstis-dq", QualityBits)
     app.add_directive("refstis-configuration", Configuration)
     app.connect("autodoc-process-docstring", mark_sections)
     app.connect("builder-inited", write_api_pages)
+    app.connect("builder-inited", draw_figures)
     return {"parallel_read_safe": True}
