@@ -35,7 +35,9 @@ from refstis.anneal.table import Anneal, AnnealTable, Month
 from refstis.datamodels import config_path
 from refstis.errors import ConfigurationError
 
-__all__ = ["ALGORITHM_VERSIONS", "Input", "Missing", "MonthPlan", "Node", "Plan", "build_plan"]
+__all__ = [
+    "ALGORITHM_VERSIONS", "Input", "Missing", "MonthPlan", "Node", "Plan", "bias_subtraction", "build_plan",
+]  # fmt: skip
 
 # Raised by one when the pixels or headers that a kind of product gets from the same inputs and parameters change:
 # every product of that kind is then made again.
@@ -48,7 +50,6 @@ ALGORITHM_VERSIONS = {
     "basedark": 1,
     "weekdark": 1,
 }
-_BIAS_SUBTRACTION = ("dqicorr", "blevcorr", "biascorr")
 _GROUPING = {
     "CCDAMP": "amplifier",
     "CCDGAIN": "gain",
@@ -734,12 +735,7 @@ class _MonthBuilder:
     def _parameters(self, kind: str) -> dict[str, Any]:
         if kind != "biassub":
             return self.profile.parameters(kind)
-        steps = self.profile.parameters("basedark").get("steps", [])
-        return {
-            "steps": [
-                step for step in steps if isinstance(step, dict) and step.get("name") in _BIAS_SUBTRACTION
-            ]
-        }
+        return bias_subtraction(self.profile.parameters("basedark"))
 
     def _miss(self, period: Period | str, kind: str, reason: str) -> None:
         name = period if isinstance(period, str) else period.name
@@ -936,6 +932,24 @@ class _MonthBuilder:
         inputs = [one for _, one in darks]
         path = f"basedark_{self.folder}.fits"
         return self._add("basedark", path, self._whole, inputs, reason, [one for one, _ in darks])
+
+
+def bias_subtraction(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parameters of a superdark say of the bias subtraction of its darks.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``parameters`` and ``steps`` of a basedark or weekdark.
+
+    Returns
+    -------
+    dict
+        The steps that each dark goes through.
+    """
+    names = ("dqicorr", "blevcorr", "biascorr")
+    steps = parameters.get("steps", ())
+    return {"steps": [step for step in steps if isinstance(step, dict) and step.get("name") in names]}
 
 
 def _input(role: str, exposure: Exposure) -> Input:

@@ -1,5 +1,6 @@
 """What the record beside a product tells of it, for a ledger that does not know the product."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,28 @@ from refstis.anneal.exposures import checksum_of, signature_of
 from refstis.anneal.ledger import ProductRecord
 from refstis.anneal.plan import Plan
 
-__all__ = ["adopt_products", "find_stale", "read_record"]
+__all__ = ["adopt_products", "find_stale", "read_parameters", "read_record"]
+
+# Parameters that say where a file was written or found: those of the plan take their place.
+_PLACES = frozenset(
+    ["input_dir", "output_dir", "output_ext", "output_file", "output_use_index", "output_use_model", "save_results",
+     "search_output_file", "suffix", "override_basebias", "override_basedark", "override_biasfile"]
+)  # fmt: skip
+
+
+def _read(product: Path) -> dict[str, Any]:
+    """What stands beside a product, as JSON could hold it; empty where there is nothing that can be read."""
+    path = product.with_suffix(".asdf")
+    if not path.is_file():
+        return {}
+    from refstis.datamodels.damage import read_asdf
+
+    try:
+        tree = read_asdf(path)
+        kept = {key: tree[key] for key in ("record", "parameters", "steps") if key in tree}
+        return json.loads(json.dumps(kept, default=str))
+    except (OSError, RecursionError, TypeError, ValueError):
+        return {}
 
 
 def read_record(product: Path) -> dict[str, Any]:
@@ -24,18 +46,37 @@ def read_record(product: Path) -> dict[str, Any]:
     dict
         What the record holds; empty where there is none that can be read.
     """
-    import asdf
-    import yaml
+    record = _read(product).get("record")
+    return record if isinstance(record, dict) else {}
 
-    path = product.with_suffix(".asdf")
-    if not path.is_file():
+
+def read_parameters(product: Path) -> dict[str, Any]:
+    """Read with which parameters a product was made.
+
+    Parameters
+    ----------
+    product : pathlib.Path
+        The product; the parameters stand beside it, with the ending ``.asdf``.
+
+    Returns
+    -------
+    dict
+        ``parameters`` and ``steps`` as a profile has them, without those that say where files are; empty where
+        nothing stands there that can be read.
+    """
+    found = _read(product)
+    if not isinstance(found.get("record"), dict) or not isinstance(found.get("parameters"), dict):
         return {}
-    try:
-        with asdf.open(path, lazy_load=False, memmap=False) as file:
-            record = file.tree.get("record")
-            return dict(record) if isinstance(record, Mapping) else {}
-    except (OSError, ValueError, RuntimeError, yaml.YAMLError, asdf.ValidationError):
-        return {}
+
+    def chosen(parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in parameters.items() if key not in _PLACES}
+
+    steps = [
+        {**step, "parameters": chosen(step["parameters"])}
+        for step in found.get("steps", ())
+        if isinstance(step, dict) and isinstance(step.get("parameters"), dict)
+    ]
+    return {"parameters": chosen(found["parameters"]), "steps": steps}
 
 
 def adopt_products(plan: Plan, records: Mapping[str, ProductRecord]) -> dict[str, ProductRecord]:

@@ -9,8 +9,8 @@ from typing import Any
 from refstis.anneal.dates import isoformat
 from refstis.anneal.exposures import rootname_of
 from refstis.anneal.ledger import Ledger
-from refstis.anneal.plan import Node, Plan
-from refstis.anneal.records import read_record
+from refstis.anneal.plan import Node, Plan, bias_subtraction
+from refstis.anneal.records import read_parameters, read_record
 from refstis.anneal.runner import Choice, Listener, Result, run
 from refstis.anneal.survey import Survey
 from refstis.errors import InputError, ReferenceFileError
@@ -53,6 +53,8 @@ class Comparison:
         The two files.
     reason : str
         How it was made.
+    parameters : str
+        Whose parameters it was made with.
     pixels : dict
         Extension to the number of pixels that differ and the largest difference.
     header : list of str
@@ -64,6 +66,7 @@ class Comparison:
     product: Path
     made: Path
     reason: str
+    parameters: str
     pixels: dict[str, tuple[int, float]] = field(default_factory=dict)
     header: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -91,6 +94,10 @@ def reproduce(
 ) -> Comparison:
     """Make a product again from the inputs that its HISTORY names.
 
+    It is made with the parameters of the record beside it, where there is one, and so is each product that it is made
+    of and that lies with its record in the same output folder; else with those of the profile. What is not in a
+    record is the profile's in any case: the policy, which decides the procedure.
+
     Parameters
     ----------
     product : path-like
@@ -104,7 +111,7 @@ def reproduce(
     anneals : path-like, optional
         An anneal table of one's own.
     profile : str
-        Name or folder of a profile; the record beside the product, where there is one, comes before it.
+        Name or folder of a profile.
     listener : Listener
         Who is told how it goes on.
 
@@ -130,7 +137,8 @@ def reproduce(
     made = survey.output.absolute() / node.identity
     if result.failed or not made.is_file():
         raise ReferenceFileError(f"{product}: cannot be made again: {_why(result)}")
-    comparison = Comparison(told.path, made, result.plan.nodes[node.identity].reason, notes=survey.notes)
+    reason = result.plan.nodes[node.identity].reason
+    comparison = Comparison(told.path, made, reason, survey.whose(), notes=survey.notes)
     _compare(comparison)
     return comparison
 
@@ -167,6 +175,13 @@ class _Told:
             self.kinds = ("weekdark", "basedark") if dark else ("refaver", "refbias", "weekbias", "basebias")
         self.record = read_record(path)
 
+    def beside(self, identity: str) -> Path | None:
+        """Where a product of this identity lies, if this one still lies where a run made it."""
+        own, path = str(self.record.get("identity", "")), self.path.absolute()
+        if not own or not path.as_posix().endswith(f"/{own}"):
+            return None
+        return path.parents[len(Path(own).parts) - 1] / identity
+
     @property
     def checksums(self) -> dict[str, str]:
         """Rootname to sha256 of each raw, where a record tells them."""
@@ -198,6 +213,7 @@ class _Reproduction(Survey):
         self.notes: list[str] = []
         self.surplus: set[str] = set()
         self.identity = ""
+        self.recorded: dict[str, dict[str, Any]] = {}
 
     def look(self, progress=None) -> None:
         """Look at the exposures, and choose the month of those that the product names."""
@@ -259,8 +275,36 @@ class _Reproduction(Survey):
         if "provisional" in str(self.told.header.get("DESCRIP", "")).lower():
             changes["provisional"] = True
         plan.nodes[self.identity] = replace(node, **changes)
+        self._take_recorded_parameters(plan)
         plan.exclusions = [one for one in plan.exclusions if one.path not in own]
         return plan
+
+    def _take_recorded_parameters(self, plan: Plan) -> None:
+        """Let products be made with the parameters that are recorded beside them."""
+        darks: dict[str, Any] = {}
+        for identity, node in plan.nodes.items():
+            if node.kind == "biassub":
+                continue
+            if identity not in self.recorded:
+                path = self.told.path if identity == self.identity else self.told.beside(identity)
+                self.recorded[identity] = read_parameters(path) if path is not None else {}
+            found = self.recorded[identity]
+            if found:
+                plan.nodes[identity] = replace(node, parameters=found)
+                if node.kind in ("basedark", "weekdark") and (not darks or identity == self.identity):
+                    darks = bias_subtraction(found)
+        for identity, node in plan.nodes.items():
+            if node.kind == "biassub" and darks:
+                plan.nodes[identity] = replace(node, parameters=darks)
+
+    def whose(self) -> str:
+        """Whose parameters the product is made with."""
+        if not self.recorded.get(self.identity):
+            return f"those of the profile {self.profile.name}: no record lies beside it"
+        others = sum(bool(found) for identity, found in self.recorded.items() if identity != self.identity)
+        more = f", and beside {others} other products of its month" if others else ""
+        rest = "" if others else f"; what it is made of has those of the profile {self.profile.name}"
+        return f"those that are recorded beside it{more}{rest}"
 
 
 def _roots(plan: Plan, node: Node) -> set[str]:

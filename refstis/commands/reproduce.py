@@ -31,6 +31,8 @@ def reproduce(
 ) -> None:
     """Make a delivered file again from the inputs that its HISTORY names, and say whether the two agree.
 
+    Where the record of its run lies beside it, it is made with the parameters recorded there.
+
     Exit status: 0 pixels and header agree, 1 they differ.
     """
     from tempfile import TemporaryDirectory
@@ -64,6 +66,7 @@ def reproduce(
     for note in found.notes:
         console.print(Text(f"CAUTION {note}", style="yellow"), soft_wrap=True)
     console.print(Text(f"{product.name}: {found.reason}"))
+    console.print(Text(f"parameters: {found.parameters}"), soft_wrap=True)
     for name, (number, largest) in found.pixels.items():
         words = "all pixels agree" if not number else f"{number} pixels differ, by {largest:g} at most"
         console.print(Text(f"{name}: {words}", style="red" if number else "green"))

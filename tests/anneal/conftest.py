@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +119,15 @@ def ledger(request, tmp_path):
 # ---------------------------------------------------------------- simulated months that are really made
 
 
+@dataclass
 class SimulatedMonth:
     """Raws of small frames, with the profile that makes reference files of them."""
 
-    def __init__(self, folder, raws, oref, anneals, profile):
-        self.folder, self.raws, self.oref, self.anneals, self.profile = folder, raws, oref, anneals, profile
+    folder: Path
+    raws: list
+    oref: Path
+    anneals: Path
+    profile: Path
 
     def copy(self, folder):
         """Raws of one's own, to spoil."""

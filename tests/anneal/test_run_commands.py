@@ -7,12 +7,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 from astropy.io import fits
+
+from refstis.datamodels import config_path
 
 NAME = "14825_05"
 CLUSTER = Path(__file__).parents[2] / "docs" / "cluster.md"
@@ -77,7 +80,34 @@ def test_a_delivered_file_is_reproduced(two_weeks, two_weeks_made, delivered, tm
     assert status == 0, printed + errors
     assert printed.count("all pixels agree") == 3
     assert "all keywords agree" in printed
+    assert f"parameters: those of the profile {two_weeks.profile}: no record lies beside it" in printed
     assert weekdark(tmp_path / "again").read_bytes() == weekdark(two_weeks_made).read_bytes()
+
+
+def test_a_product_with_its_record_is_reproduced_with_its_own_parameters(two_weeks, tmp_path):
+    """The profile that it was made with is gone: another one has the same policy, but not its parameters."""
+    other = tmp_path / "profile"
+    shutil.copytree(two_weeks.profile, other)
+    for name, before, after in (
+        ("weekdark", "sigma: 5.0", "sigma: 9.0"),
+        ("basedark", "slope: 0.07", "slope: 0.2"),
+    ):
+        text = config_path(f"{name}.asdf").read_text()
+        assert before in text
+        (other / f"{name}.asdf").write_text(text.replace(before, after))
+    made = replace(two_weeks, profile=other)
+    status, _, errors = shell("run", *made.options(tmp_path / "out"), oref=made.oref)
+    assert status == 0, errors
+    status, printed, errors = reproduce(two_weeks, weekdark(tmp_path / "out"))
+    assert status == 0, printed + errors
+    assert (
+        "parameters: those that are recorded beside it, and beside 5 other products of its month" in printed
+    )
+    (tmp_path / "out" / NAME / f"basedark_{NAME}.asdf").unlink()
+    status, printed, errors = reproduce(two_weeks, weekdark(tmp_path / "out"))
+    assert (status, "beside 4 other products" in printed, "pixels differ" in printed) == (1, True, True), (
+        errors
+    )
 
 
 def test_what_differs_from_a_delivered_file_is_told(two_weeks, delivered):
@@ -135,8 +165,6 @@ def test_a_configuration_file_to_begin_with(tmp_path):
 
 
 def test_where_shipped_parameters_lie():
-    from refstis.datamodels import config_path
-
     assert shell("config", "path", "weekdark")[1].strip() == str(config_path("weekdark.asdf"))
     assert shell("config", "path")[1].strip() == str(config_path())
     for name in ("nothing", "../pyproject.toml"):

@@ -279,8 +279,15 @@ def test_a_week_with_nothing_left_makes_no_product_and_says_why(two_weeks, make,
     result, notes = make(two_weeks, output)
     assert [str(one) for one in result.plan.missing] == ["wk02: no weekdark: no darks"]
     assert notes.made() == sorted([BASEDARK, WEEKDARK.format("wk01")])
-    # somebody knows of what was marked
-    assert result.exit_status == 0
+    # somebody knows of what was marked, but what was made of it before is still there
+    assert (result.exit_status, result.verdict(NAME)) == (0, "CAUTION")
+    stale = f"{NAME}/darks/wk02/{WEEKDARK.format('wk02')}"
+    assert result.plan.stale == [stale]
+    assert (output / stale).exists()
+    (month,) = result.plan.months
+    assert month.cautions == [
+        f"darks/wk02/{WEEKDARK.format('wk02')} is there and not in this plan; it is left as it is"
+    ]
 
 
 def test_a_superbias_that_cannot_be_made_is_done_without(two_weeks, make, tmp_path, monkeypatch):
