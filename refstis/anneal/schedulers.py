@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -224,36 +225,58 @@ class ClusterScheduler:
         self.interrupted = False
         self.client = client
 
-    def run(self, tasks: Tasks, started: Callable[[str], None], finished: Callable[[Outcome], None]) -> None:  # noqa: ARG002
-        """Run tasks on workers; see `Scheduler`. When a task begins, only its worker knows."""
+    def run(self, tasks: Tasks, started: Callable[[str], None], finished: Callable[[Outcome], None]) -> None:
+        """Run tasks on workers; see `Scheduler`. When a task begins, its worker tells."""
         from distributed import as_completed
 
+        topic = f"refstis-{secrets.token_hex(8)}"  # other runs may use the same cluster
+        lock = threading.Lock()
+        begun: set[str] = set()
+
+        def begin(identity: str) -> None:
+            if identity not in begun:
+                begun.add(identity)
+                started(identity)
+
+        def heard(event: tuple[float, str]) -> None:
+            with lock:
+                begin(event[1])
+
+        self.client.subscribe_topic(topic, heard)
         futures: dict[str, Any] = {}
         for identity, (task, parents) in tasks.items():
             futures[identity] = self.client.submit(
-                make_on_worker, task, *(futures[parent] for parent in parents), pure=False
+                make_on_worker, task, topic, *(futures[parent] for parent in parents), pure=False
             )
         names = {future.key: identity for identity, future in futures.items()}
         try:
             for future in as_completed(list(futures.values())):
                 identity = names[future.key]
                 if future.status == "finished":
-                    finished(future.result())
+                    outcome = future.result()
                 else:
                     error = future.exception()
-                    finished(Outcome(identity, "failed", reason=f"{type(error).__name__}: {error}"))
+                    outcome = Outcome(identity, "failed", reason=f"{type(error).__name__}: {error}")
+                with lock:
+                    if outcome.status != "waiting":  # the news of its begin may come later than its end
+                        begin(identity)
+                    finished(outcome)
         except KeyboardInterrupt:
             self.interrupted = True
             self.client.cancel(list(futures.values()))
+        finally:
+            self.client.unsubscribe_topic(topic)
 
 
-def make_on_worker(task: Task, *before: Outcome) -> Outcome:
+def make_on_worker(task: Task, topic: str, *before: Outcome) -> Outcome:
     """Make a product on a worker of a cluster.
 
     Parameters
     ----------
     task : Task
         What to make.
+    topic : str
+        Of the message that it begins.
     *before : Outcome
         Of the products that it is made of.
 
@@ -262,10 +285,13 @@ def make_on_worker(task: Task, *before: Outcome) -> Outcome:
     Outcome
         What became of it.
     """
+    from distributed import get_worker
+
     outcome = waits_for(task, before)
     if outcome is not None:
         return outcome
     with _admission_of_worker().enter(task.cost, task.memory) as threads:
+        get_worker().log_event(topic, task.identity)
         return make(task, threads)
 
 

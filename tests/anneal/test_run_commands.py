@@ -44,6 +44,11 @@ def test_local_processes_make_the_same_products(two_weeks, two_weeks_made, tmp_p
     )
     assert (status, "6 products made, 0 kept" in printed) == (0, True), errors
     assert digests(tmp_path / "out") == digests(two_weeks_made)
+    # a product begins once, and before it is made
+    events = re.findall(r" (\S+\.fits): (begun|made)", errors)
+    assert len(events) == 12
+    for identity in {identity for identity, _ in events}:
+        assert [event for one, event in events if one == identity] == ["begun", "made"]
 
 
 def test_reprocess_makes_the_months_that_begin_in_a_range(two_weeks, two_weeks_made, tmp_path, digests):
