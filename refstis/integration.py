@@ -21,6 +21,7 @@ def get_steps():
         ("refstis.stages.AverageStep", "average", False),
         ("refstis.stages.BiasCorrStep", "biascorr", False),
         ("refstis.stages.BlevCorrStep", "blevcorr", False),
+        ("refstis.stages.CleanOverscanStep", "clean_overscan", False),
         ("refstis.stages.CrCorrStep", "crcorr", False),
         ("refstis.stages.DailyStep", "daily", False),
         ("refstis.stages.DarkCorrStep", "darkcorr", False),

@@ -151,8 +151,21 @@ def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     return float(slope), float(mean_v - slope * mean_x)
 
 
+def _means_near(values, good, medians, limit):
+    """Mean of the good values of each row within a limit of its median."""
+    near = good & (np.abs(values - medians[:, np.newaxis]) <= limit)
+    counts = np.count_nonzero(near, axis=1)
+    return np.where(near, values, 0.0).sum(axis=1) / np.maximum(counts, 1), counts
+
+
 def fit_bias_level(
-    frame, flags, geometry: Overscan, sdqflags: int, ccdbias: float, blev_clip: float
+    frame,
+    flags,
+    geometry: Overscan,
+    sdqflags: int,
+    ccdbias: float,
+    blev_clip: float,
+    mean_within: float | None = None,
 ) -> BiasLevel:
     """Bias level of a frame from its overscan.
 
@@ -170,6 +183,9 @@ def fit_bias_level(
         Level (DN) where the overscan has no good pixel (CCDTAB column CCDBIAS).
     blev_clip : float
         Values of the virtual overscan higher than this many sigma are replaced (CCDTAB column BLEV_CLIP).
+    mean_within : float, optional
+        Take means of what lies within this distance of the medians (DN) in place of the medians, whose variance is
+        half as large again (1.57 times that of a mean for many values, 1.5 for 15).
 
     Returns
     -------
@@ -183,10 +199,11 @@ def fit_bias_level(
     rows, columns = geometry.trim(frame.shape)
     ny, nx = rows.stop - rows.start, columns.stop - columns.start
     section = slice(geometry.section[0], geometry.section[1] + 1)
-    levels, counts = masked_medians(
-        frame[rows, section].astype(np.float64),
-        _good(flags, rows, section, (ny, section.stop - section.start), sdqflags),
-    )
+    values = frame[rows, section].astype(np.float64)
+    good = _good(flags, rows, section, (ny, section.stop - section.start), sdqflags)
+    levels, counts = masked_medians(values, good)
+    if mean_within is not None:
+        levels, counts = _means_near(values, good, levels, mean_within)
     middle = ny // 2
     lines = np.arange(ny, dtype=np.float64) - middle
     fit = fit_line(lines[counts > 0], levels[counts > 0])
@@ -194,7 +211,9 @@ def fit_bias_level(
     level = lines * slope + intercept
 
     zero = sum(geometry.section) / 2 - geometry.left
-    drift_slope = _fit_drift(frame, flags, geometry, sdqflags, blev_clip) if geometry.has_drift else 0.0
+    drift_slope = (
+        _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within) if geometry.has_drift else 0.0
+    )
     drift = (np.arange(nx, dtype=np.float64) - zero) * drift_slope
     mean = np.float32(sequential_sum(level + drift[nx // 2]) / ny)
     return BiasLevel(level, drift, mean, fit is not None, geometry.has_drift)
@@ -206,16 +225,17 @@ def _good(flags, rows, columns, shape, sdqflags):
     return (flags[rows, columns] & np.int16(sdqflags)) == 0
 
 
-def _fit_drift(frame, flags, geometry, sdqflags, blev_clip):
+def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
     first, last = geometry.virtual_x
     rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
     virtual = frame[rows, :].astype(np.float64)
     _replace_hot_values(virtual, first, last, blev_clip)
     columns = slice(first, last + 1)
     good = _good(flags, rows, columns, (virtual.shape[0], last - first + 1), sdqflags)
-    medians, counts = masked_medians(
-        np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T)
-    )
+    by_column, good = np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T)
+    medians, counts = masked_medians(by_column, good)
+    if mean_within is not None:
+        medians, counts = _means_near(by_column, good, medians, mean_within)
     x = np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2
     fit = fit_line(x[counts > 0], medians[counts > 0])
     return fit[0] if fit is not None else 0.0

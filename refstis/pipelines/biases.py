@@ -11,6 +11,7 @@ from refstis.stages import (
     AddHotColumnsStep,
     AverageStep,
     BlevCorrStep,
+    CleanOverscanStep,
     CrCorrStep,
     DqiCorrStep,
     FlagHotBiasStep,
@@ -34,6 +35,7 @@ class BaseBiasPipeline(RefstisPipeline):
     product_suffix = "basebias"
     exposure_role = "bias"
     step_defs: ClassVar = {
+        "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
         "blevcorr": BlevCorrStep,
         "crcorr": CrCorrStep,
@@ -62,14 +64,14 @@ class BaseBiasPipeline(RefstisPipeline):
             Where no file holds more than one image set.
         """
         self.reference_header.product = "basebias"
-        mean = self.average.run(self._combined(self.library(inputs)))
+        mean = self.average.run(self._combined(self.clean_overscan.run(list(self.library(inputs)))))
         columns = self.replace_hot_columns.run(mean)
         return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
 
-    def _combined(self, library):
+    def _combined(self, biases):
         """Each file combined alone, one after the other, so that only one has its pixels in memory."""
         found = False
-        for bias in library:
+        for bias in biases:
             if len(bias.imsets) == 1 and not bias.done("CRCORR"):
                 logger.warning(
                     "%s: left out, as cosmic rays cannot be found in a single image set.", bias.name
@@ -91,6 +93,7 @@ class RefBiasPipeline(RefstisPipeline):
     product_suffix = "refbias_bia"
     exposure_role = "bias"
     step_defs: ClassVar = {
+        "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
         "blevcorr": BlevCorrStep,
         "crcorr": CrCorrStep,
@@ -113,7 +116,8 @@ class RefBiasPipeline(RefstisPipeline):
             The superbias (DN).
         """
         self.reference_header.product = "refbias"
-        frames = [self.run_each(FRAME_STAGES, bias) for bias in self.library(inputs)]
+        biases = self.clean_overscan.run(list(self.library(inputs)))
+        frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
         return self.run_each(("normalize", "flag_hot_bias", "reference_header"), self.crcorr.run(frames))
 
 
@@ -124,6 +128,7 @@ class WeekBiasPipeline(RefstisPipeline):
     product_suffix = "weekbias_bia"
     exposure_role = "bias"
     step_defs: ClassVar = {
+        "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
         "blevcorr": BlevCorrStep,
         "crcorr": CrCorrStep,
@@ -148,5 +153,6 @@ class WeekBiasPipeline(RefstisPipeline):
         self.reference_header.product = "weekbias"
         library = self.library(inputs)
         self.add_hot_columns.get_reference(library.exposures[0], "basebias")
-        frames = [self.run_each(FRAME_STAGES, bias) for bias in library]
+        biases = self.clean_overscan.run(list(library))
+        frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
         return self.run_each(("normalize", "add_hot_columns", "reference_header"), self.crcorr.run(frames))

@@ -4,6 +4,7 @@ from refstis.stages.add_hot_columns import AddHotColumnsStep
 from refstis.stages.average import AverageStep
 from refstis.stages.biascorr import BiasCorrStep
 from refstis.stages.blevcorr import BlevCorrStep
+from refstis.stages.clean_overscan import CleanOverscanStep
 from refstis.stages.crcorr import CrCorrStep
 from refstis.stages.daily import DailyStep
 from refstis.stages.darkcorr import DarkCorrStep
@@ -24,6 +25,7 @@ __all__ = [
     "AverageStep",
     "BiasCorrStep",
     "BlevCorrStep",
+    "CleanOverscanStep",
     "CrCorrStep",
     "DailyStep",
     "DarkCorrStep",

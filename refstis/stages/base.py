@@ -190,6 +190,6 @@ class RefstisStep(Step):
 
 KNOWN_SUFFIXES = frozenset(
     ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
-     "normalize", "statflag", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
+     "normalize", "statflag", "clean_overscan", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
      "add_hot_columns", "flag_hot_dark", "superdark", "reference_header", "refaver"]
 )  # fmt: skip

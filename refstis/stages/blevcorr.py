@@ -28,6 +28,10 @@ class BlevCorrStep(RefstisStep):
     class_alias = "blevcorr"
     reference_file_types: ClassVar = ["ccdtab"]
 
+    spec = """
+    clip = float(min=0, default=None)  # Means of the overscan, clipped at so many sigma of the read noise; else medians
+    """
+
     def process(self, exposure):
         """Subtract the bias level from an exposure.
 
@@ -59,7 +63,8 @@ class BlevCorrStep(RefstisStep):
         def subtract(imset: Imset) -> Imset:
             if not imset.good:
                 return imset
-            trimmed, source = _subtract(exposure, imset, ccd, windows)
+            within = None if self.clip is None else self.clip * ccd.readnoise / ccd.gain
+            trimmed, source = _subtract(exposure, imset, ccd, windows, within)
             sources.append(source)
             return _with_uncertainty(trimmed, ccd, 0.0)
 
@@ -72,7 +77,7 @@ class BlevCorrStep(RefstisStep):
         )
 
 
-def _subtract(exposure, imset, ccd, windows):
+def _subtract(exposure, imset, ccd, windows, mean_within):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
         geometry = overscan_geometry(
@@ -93,7 +98,7 @@ def _subtract(exposure, imset, ccd, windows):
         return whole, f"CCDBIAS {ccd.bias:g} DN, as the frame has no overscan"
 
     flags = None if imset.dq.constant == 0 else imset.dq
-    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip)
+    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within)
     rows, columns = geometry.trim(raw.shape)
     bottom, left = rows.start, columns.start
     shape = rows.stop - bottom, columns.stop - left

@@ -45,7 +45,7 @@ class CrCorrStep(RefstisStep):
     scalense = float(min=0, default=None)  # Multiplicative noise (percent)
     badinpdq = integer(min=-32768, max=32767, default=None)  # Flags of pixels that take no part
     crmask   = boolean(default=None)  # Give the updated flags of the inputs
-    engine   = string(default='native')  # Entry point of the group refstis.crcorr_engines: native, calstis
+    engine   = string(default='native')  # Entry point of the group refstis.crcorr_engines: native, calstis, model
     threads  = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
     """
 

@@ -287,7 +287,7 @@ def test_engines_are_found_by_their_names():
 
 
 def test_an_unknown_engine(crrejtab):
-    with pytest.raises(ConfigurationError, match="no engine 'other'; installed are calstis, native"):
+    with pytest.raises(ConfigurationError, match="no engine 'other'; installed are calstis, model, native"):
         CrCorrStep(override_crrejtab=crrejtab, engine="other").process(exposure())
 
 
