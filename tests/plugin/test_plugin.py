@@ -17,6 +17,7 @@ import refstis
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.reference_header import input_names
 from refstis.stages import BlevCorrStep
+from refstis.stages.crcorr import _load_engine
 
 HERE = Path(__file__).resolve().parent
 METADATA = "Metadata-Version: 2.1\nName: pedestal\nVersion: 0.3\n"
@@ -46,6 +47,7 @@ def installed(site, monkeypatch):
     monkeypatch.syspath_prepend(site)
     yield
     sys.modules.pop("pedestal", None)
+    _load_engine.cache_clear()
 
 
 @pytest.fixture
@@ -106,6 +108,26 @@ def test_their_step_as_a_hook(installed, month, how):
     np.testing.assert_array_equal(arrays(Exposure.open("again.fits")).sci, arrays(found).sci)
 
 
+def test_their_step_as_a_class_and_as_an_instance(installed, month):
+    from pedestal import PedestalStep
+
+    for hook, name, level in (
+        (PedestalStep, "pedestal.PedestalStep", 1.0),
+        (PedestalStep(level=-2.5), "pedestal.PedestalStep(level=-25e-1)", -2.5),
+    ):
+        steps = {"normalize": {"post_hooks": [hook]}}
+        found = refstis.RefBiasPipeline.call(
+            str(month / "refbias.json"), steps=steps, output_file="hooked.fits"
+        )
+        assert f"A pedestal of {level:g} DN was added." in [str(line) for line in found.primary.history]
+        # the record names what was run, and repeats it
+        with asdf.open("hooked.asdf") as record:
+            parameters = {step["name"]: step["parameters"] for step in record["steps"]}
+        assert parameters["normalize"]["post_hooks"] == [name]
+        Step.from_cmdline(["hooked.asdf", str(month / "refbias.json"), "--output_file=again.fits"])
+        np.testing.assert_array_equal(arrays(Exposure.open("again.fits")).sci, arrays(found).sci)
+
+
 def test_their_hook_from_a_shell(site, month):
     done = program(
         "strun", "refstis.RefBiasPipeline", month / "refbias.json",
@@ -131,6 +153,6 @@ def test_their_engine(installed, month):
 
 def test_without_them_there_is_no_such_engine(month):
     with pytest.raises(
-        refstis.errors.ConfigurationError, match="no engine 'sum'; installed are calstis, native"
+        refstis.errors.ConfigurationError, match="no engine 'sum'; installed are calstis, .*native"
     ):
         refstis.RefBiasPipeline.call(str(month / "refbias.json"), steps={"crcorr": {"engine": "sum"}})
