@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
@@ -138,10 +140,10 @@ class RefstisStep(Step):
         overrides = {
             f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types
         }
-        return {
-            **super().get_pars(full_spec=full_spec),
-            **{k: v for k, v in overrides.items() if v is not None},
-        }
+        parameters = super().get_pars(full_spec=full_spec)
+        # hooks may be given as classes or instances; a file of parameters holds their names
+        hooks = {key: [_hook_name(hook) for hook in parameters[key]] for key in HOOKS if key in parameters}
+        return {**parameters, **hooks, **{k: v for k, v in overrides.items() if v is not None}}
 
     def default_suffix(self):
         """What the stage adds to the name of its output.
@@ -188,6 +190,27 @@ class RefstisStep(Step):
         return str(folder / ("_".join(words) + (ext or step.output_ext)))
 
 
+def _hook_name(hook):
+    """What stpipe imports a hook by: the name of its class, with the parameters that an instance was given."""
+    if isinstance(hook, Step):
+        # a run sets the suffix
+        defaults = {**type(hook)().get_pars(), "suffix": hook.suffix}
+        given = [
+            f"{key}={_literal(value)}" for key, value in hook.get_pars().items() if value != defaults.get(key)
+        ]
+        return f"{_hook_name(type(hook))}({', '.join(given)})"
+    return f"{hook.__module__}.{hook.__qualname__}" if isinstance(hook, type) else hook
+
+
+def _literal(value):
+    """A value as Python writes it, but numbers without a point: stpipe takes that for one between modules."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return repr(value)
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    return f"{'-' * sign}{''.join(map(str, digits))}e{exponent}"
+
+
+HOOKS = ("pre_hooks", "post_hooks")
 KNOWN_SUFFIXES = frozenset(
     ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
      "normalize", "statflag", "clean_overscan", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
