@@ -11,7 +11,15 @@ from refstis.calibration.reference_image import ReferenceImage
 from refstis.calibration.robust import clip, median_filter_zero_padded
 from refstis.calibration.superbias import HOT_PIXEL
 
-__all__ = ["above_mean", "above_median", "combine_superdark", "flag_hot_dark", "normalize_dark"]
+__all__ = [
+    "above_mean",
+    "above_median",
+    "blend_superdark",
+    "combine_superdark",
+    "flag_hot_dark",
+    "flag_hot_rates",
+    "normalize_dark",
+]
 
 
 def normalize_dark(dark: ReferenceImage, exptime: float, gain: float) -> ReferenceImage:
@@ -165,3 +173,71 @@ def combine_superdark(
         np.where(only_hot == 0, base.err, week.err),
         np.where(only_hot >= limit, np.int16(HOT_PIXEL), week.dq),
     )
+
+
+def blend_superdark(
+    week: ReferenceImage, base: ReferenceImage, changed: float = 0.02, relative: float = 0.005
+) -> tuple[ReferenceImage, np.ndarray]:
+    r"""Dark rate of a week, drawn towards the month's where the two agree.
+
+    The month's rate *b* is made of the week's darks, too, so the difference :math:`d = w - b` of a pixel that did not
+    change has the variance :math:`\sigma_w^2 - \sigma_b^2`; that of one that did change is as wide as the rates are.
+    With the share *p* of pixels that change,
+
+    .. math:: P = \frac{p\,N(d; \sigma_d^2 + \max(w, b)^2)}{p\,N(d; \sigma_d^2 + \max(w, b)^2)
+              + (1 - p)\,N(d; \sigma_d^2)}, \qquad v = P w + (1 - P) b,
+
+    and the variance is that of the two possibilities together.
+
+    Parameters
+    ----------
+    week, base : ReferenceImage
+        The week's dark rate and the month's baseline (e-/s).
+    changed : float
+        Share of pixels that change, *p*.
+    relative : float
+        Uncertainty of the week's scale against the month's: temperatures of few darks.
+
+    Returns
+    -------
+    result : ReferenceImage
+        Rate, uncertainty, and the flags of both, but for the month's flag 16.
+    own : numpy.ndarray
+        Probability *P* that a pixel has the week's rate, float64.
+    """
+    w, b = week.sci.astype(np.float64), base.sci.astype(np.float64)
+    var_w, var_b = week.err.astype(np.float64) ** 2, base.err.astype(np.float64) ** 2
+    difference = w - b
+    # a quarter where the two know the same of a pixel, as with slopes that neither could fit
+    spread = np.maximum(var_w - var_b, 0.25 * var_w) + (relative * np.maximum(w, b)) ** 2
+    spread = np.maximum(spread, np.finfo(np.float64).tiny)
+    wide = spread + np.maximum(np.maximum(w, b), 0.0) ** 2
+    with np.errstate(over="ignore"):
+        ratio = np.exp(0.5 * difference**2 * (1.0 / spread - 1.0 / wide)) * np.sqrt(spread / wide)
+        odds = changed / max(1.0 - changed, np.finfo(float).tiny) * ratio
+    own = np.where(np.isfinite(odds), odds / (1.0 + np.where(np.isfinite(odds), odds, 0.0)), 1.0)
+    value = own * w + (1.0 - own) * b
+    variance = own * (var_w + (w - value) ** 2) + (1.0 - own) * (var_b + (b - value) ** 2)
+    flags = week.dq | (base.dq & ~np.int16(HOT_PIXEL))
+    return ReferenceImage(value.astype(np.float32), np.sqrt(variance).astype(np.float32), flags), own
+
+
+def flag_hot_rates(dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0) -> np.ndarray:
+    """Flag hot pixels by their rate and its own uncertainty.
+
+    Parameters
+    ----------
+    dark : ReferenceImage
+        Dark rate, uncertainty (e-/s) and flags.
+    rate : float
+        Least rate (e-/s).
+    sigma : float
+        Least excess over the median of the image, in uncertainties of the pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        Flags, int16, with 16 in hot pixels and in no others; other flags stay.
+    """
+    hot = (dark.sci >= rate) & (dark.sci - np.median(dark.sci) >= sigma * dark.err)
+    return (dark.dq & ~np.int16(HOT_PIXEL)) | np.where(hot, np.int16(HOT_PIXEL), np.int16(0))

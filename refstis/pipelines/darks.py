@@ -8,11 +8,15 @@ from typing import ClassVar
 from refstis.pipelines.base import RefstisPipeline
 from refstis.stages import (
     BiasCorrStep,
+    BlendBaselineStep,
     BlevCorrStep,
+    CleanOverscanStep,
     CrCorrStep,
     DailyStep,
     DqiCorrStep,
+    FitRatesStep,
     FlagHotDarkStep,
+    FlagHotRatesStep,
     NormalizeStep,
     ReferenceHeaderStep,
     SuperdarkStep,
@@ -42,6 +46,8 @@ class _DarkPipeline(RefstisPipeline):
         Exposure
             Their rate (e-/s).
         """
+        if not self.fit_rates.skip:
+            return self.fit_rates.run(darks)
         return self.normalize.run(self.crcorr.run(darks))
 
     def calibrated(self, library):
@@ -63,7 +69,10 @@ class _DarkPipeline(RefstisPipeline):
         if dark.done("BLEVCORR") or dark.done("BIASCORR"):
             logger.info("%s: BLEVCORR or BIASCORR is COMPLETE, the bias is taken as subtracted.", dark.name)
             return self.tempcorr.run(dark)
-        return self.run_each(("dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
+        if self.clean_overscan.override_biasfile is None:
+            # both need the superbias
+            self.clean_overscan.override_biasfile = self.biascorr.override_biasfile
+        return self.run_each(("clean_overscan", "dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
 
 
 class BaseDarkPipeline(_DarkPipeline):
@@ -72,13 +81,16 @@ class BaseDarkPipeline(_DarkPipeline):
     class_alias = "basedark"
     product_suffix = "basedark"
     step_defs: ClassVar = {
+        "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
         "blevcorr": BlevCorrStep,
         "biascorr": BiasCorrStep,
         "tempcorr": TempCorrStep,
         "crcorr": CrCorrStep,
         "normalize": NormalizeStep,
+        "fit_rates": FitRatesStep,
         "flag_hot_dark": FlagHotDarkStep,
+        "flag_hot_rates": FlagHotRatesStep,
         "reference_header": ReferenceHeaderStep,
     }
 
@@ -97,7 +109,8 @@ class BaseDarkPipeline(_DarkPipeline):
         """
         self.reference_header.product = "basedark"
         return self.run_each(
-            ("flag_hot_dark", "reference_header"), self.rate(self.calibrated(self.library(inputs)))
+            ("flag_hot_dark", "flag_hot_rates", "reference_header"),
+            self.rate(self.calibrated(self.library(inputs))),
         )
 
 
@@ -107,13 +120,17 @@ class WeekDarkPipeline(_DarkPipeline):
     class_alias = "weekdark"
     product_suffix = "weekdark_drk"
     step_defs: ClassVar = {
+        "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
         "blevcorr": BlevCorrStep,
         "biascorr": BiasCorrStep,
         "tempcorr": TempCorrStep,
         "crcorr": CrCorrStep,
         "normalize": NormalizeStep,
+        "fit_rates": FitRatesStep,
         "superdark": SuperdarkStep,
+        "blend_baseline": BlendBaselineStep,
+        "flag_hot_rates": FlagHotRatesStep,
         "daily": DailyStep,
         "reference_header": ReferenceHeaderStep,
     }
@@ -133,9 +150,12 @@ class WeekDarkPipeline(_DarkPipeline):
         """
         self.reference_header.product = "weekdark"
         library = self.library(inputs)
+        if self.blend_baseline.override_basedark is None:
+            # the two stages stand in for each other
+            self.blend_baseline.override_basedark = self.superdark.override_basedark
         self.superdark.get_reference(library.exposures[0], "basedark")
         darks = self.calibrated(library)
-        product = self.superdark.run(self.rate(darks))
+        product = self.run_each(("superdark", "blend_baseline", "flag_hot_rates"), self.rate(darks))
         if self.daily.moment is not None:
             product = self.daily.run(product, darks)
         return self.reference_header.run(product)

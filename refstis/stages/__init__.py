@@ -3,14 +3,17 @@
 from refstis.stages.add_hot_columns import AddHotColumnsStep
 from refstis.stages.average import AverageStep
 from refstis.stages.biascorr import BiasCorrStep
+from refstis.stages.blend_baseline import BlendBaselineStep
 from refstis.stages.blevcorr import BlevCorrStep
 from refstis.stages.clean_overscan import CleanOverscanStep
 from refstis.stages.crcorr import CrCorrStep
 from refstis.stages.daily import DailyStep
 from refstis.stages.darkcorr import DarkCorrStep
 from refstis.stages.dqicorr import DqiCorrStep
+from refstis.stages.fit_rates import FitRatesStep
 from refstis.stages.flag_hot_bias import FlagHotBiasStep
 from refstis.stages.flag_hot_dark import FlagHotDarkStep
+from refstis.stages.flag_hot_rates import FlagHotRatesStep
 from refstis.stages.normalize import NormalizeStep
 from refstis.stages.refaver import RefaverStep
 from refstis.stages.reference_header import ReferenceHeaderStep
@@ -24,14 +27,17 @@ __all__ = [
     "AddHotColumnsStep",
     "AverageStep",
     "BiasCorrStep",
+    "BlendBaselineStep",
     "BlevCorrStep",
     "CleanOverscanStep",
     "CrCorrStep",
     "DailyStep",
     "DarkCorrStep",
     "DqiCorrStep",
+    "FitRatesStep",
     "FlagHotBiasStep",
     "FlagHotDarkStep",
+    "FlagHotRatesStep",
     "NormalizeStep",
     "RefaverStep",
     "ReferenceHeaderStep",

@@ -214,5 +214,6 @@ HOOKS = ("pre_hooks", "post_hooks")
 KNOWN_SUFFIXES = frozenset(
     ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
      "normalize", "statflag", "clean_overscan", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
-     "add_hot_columns", "flag_hot_dark", "superdark", "reference_header", "refaver"]
+     "add_hot_columns", "flag_hot_dark", "fit_rates", "blend_baseline", "flag_hot_rates",
+     "superdark", "reference_header", "refaver"]
 )  # fmt: skip
