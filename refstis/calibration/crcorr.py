@@ -42,9 +42,14 @@ NOT_COSMIC_RAY = ~COSMIC_RAY
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
 TILE_BYTES = 16 * 2**20
-# Rows that the sky is taken of at a time, and histograms side by side.
-SKY_ROWS = 64
+# Rows that the sky is taken of at a time, histograms side by side, the range (DN) that pixels are counted in first, and
+# where the histogram of the sky begins if there are values below that.
+SKY_ROWS = 128
 SKY_LANES = 8
+SKY_LOW, SKY_HIGH = -1001, 3000
+SKY_LEAST = -1000
+# Pixels whose sums are taken side by side, and rows after which these are added up.
+SKY_WIDTH, SKY_GROUP = 64, 8
 
 
 class Image(Protocol):
@@ -177,23 +182,40 @@ def _sequential_total(sci, total):
 
 
 @njit(nogil=True, cache=True)
-def _add_to_histogram(sci, low, counts):
-    """Count pixels by their integer part, cut towards zero; the first and last bin take what lies outside.
+def _survey_lines(sci, flagged, low, line, bins, signed, magnitudes, sums, counts):
+    """Add pixels to a sum and to a histogram of their integer parts, cut towards zero. The flagged pixels count as 0.
 
-    Neighbouring pixels go to different histograms, as an increment has to wait for the one before it in the same bin.
+    Sums: the sum so far, and a bound of the magnitude of all partial sums on the way to it. The first and last bin take
+    what lies outside. Neighbouring pixels go to different histograms, as an increment has to wait for the one before it
+    in the same bin. All arrays from line to magnitudes are scratch.
     """
-    size = counts.shape[1]
-    bins = np.empty(sci.shape[1], dtype=np.uint32)
+    size = counts.shape[0]
+    columns = sci.shape[1]
     least, highest = np.float32(low - 1), np.float32(low + size - 2)
+    next_flagged = 0
     for y in range(sci.shape[0]):
-        for x in range(sci.shape[1]):
-            value = sci[y, x]
-            value = max(least, value)
+        for x in range(columns):
+            line[x] = np.float32(sci[y, x])
+        while next_flagged < flagged.size and flagged[next_flagged] < (y + 1) * columns:
+            line[flagged[next_flagged] - y * columns] = 0
+            next_flagged += 1
+        if y % SKY_GROUP == 0:
+            signed[:] = 0
+            magnitudes[:] = 0
+        for part in range(line.shape[0] // SKY_WIDTH):
+            for x in range(SKY_WIDTH):
+                value = np.float64(line[part * SKY_WIDTH + x])
+                signed[x] += value
+                magnitudes[x] += abs(value)
+        if y % SKY_GROUP == SKY_GROUP - 1 or y == sci.shape[0] - 1:
+            sums[1] = max(sums[1], abs(sums[0]) + magnitudes.sum())
+            sums[0] += signed.sum()
+        for x in range(columns):
             # NaN goes beyond the last bin
-            value = min(highest, value)
+            value = min(highest, max(least, line[x]))
             bins[x] = np.uint32(np.int32(value) - low + 1)
-        for x in range(sci.shape[1]):
-            counts[np.uint32(x) % np.uint32(SKY_LANES), bins[x]] += 1
+        for x in range(columns):
+            counts[bins[x], np.uint32(x) % np.uint32(SKY_LANES)] += np.uint32(1)
 
 
 def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
@@ -220,47 +242,66 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     -----
     Values are cut towards zero, so the bin of 0 is two DN wide and the mode of zero-mean data lies near +0.5.
 
-    The upper end of the histogram follows from the float32 mean, summed in raster order. Where a rough sum shows that
-    the rounding of that sum could not change the upper end, the sequential sum is spared.
+    The ends of the histogram follow from the least value and from the float32 mean, summed in raster order. Pixels are
+    counted over a wide range, of which the histogram is a part, so that they are gone through once. Where a rough sum
+    shows that the rounding of the sequential sum could not change the upper end, that sum is spared.
     """
-    size = sci.shape[0] * sci.shape[1]
+    columns = sci.shape[1]
     bad = np.empty(0, dtype=np.int64) if flagged is None else flagged
-    count = size - len(bad)
-    if not count:
+    good = sci.shape[0] * columns - len(bad)
+    if not good:
         return np.float32(0)
 
     def bands():
         for begin in range(0, sci.shape[0], SKY_ROWS):
-            pixels = np.ascontiguousarray(sci[begin : begin + SKY_ROWS])
-            first, last = np.searchsorted(bad, (begin * sci.shape[1], (begin + SKY_ROWS) * sci.shape[1]))
-            if last > first:
-                # a 0 changes neither the sums nor the least value, and is taken out of the histogram afterwards
-                pixels = pixels.copy()
-                pixels.flat[bad[first:last] - begin * sci.shape[1]] = 0
-            yield pixels
+            first, last = np.searchsorted(bad, (begin * columns, (begin + SKY_ROWS) * columns))
+            yield sci[begin : begin + SKY_ROWS], bad[first:last] - begin * columns
 
-    parts = [(pixels.min(), float(pixels.sum()), float(np.abs(pixels).sum())) for pixels in bands()]
-    least = min(np.float32(0), *(part[0] for part in parts))
-    total, absolute = sum(part[1] for part in parts), sum(part[2] for part in parts)
-    if not math.isfinite(absolute):
+    def survey(low, high):
+        """Sum of the good pixels, what no partial sum exceeds, and the numbers below, in, and above the bins."""
+        counts = np.zeros((high - low + 3, SKY_LANES), dtype=np.uint32)
+        # columns up to a multiple of the width are 0
+        line = np.zeros(-(-columns // SKY_WIDTH) * SKY_WIDTH, dtype=np.float32)
+        bins, sums = np.empty(columns, dtype=np.uint32), np.zeros(2)
+        for pixels, places in bands():
+            _survey_lines(
+                pixels, places, low, line, bins, np.empty(SKY_WIDTH), np.empty(SKY_WIDTH), sums, counts
+            )
+        numbers = counts.sum(axis=1, dtype=np.int64)
+        numbers[1 - low] -= len(bad)
+        return float(sums[0]), float(sums[1]), numbers
+
+    total, reach, counts = survey(SKY_LOW, SKY_HIGH)
+    if not (math.isfinite(total) and math.isfinite(reach)):
         # the sky of such an image would be wrong, and all its pixels rejected for it
         raise ValueError("pixels that are not finite numbers")
-    # each of the sequential additions rounds by half a unit in the last place at most, of a sum that never exceeds the
-    # absolute one; twice that, because the sums here are rounded too
-    doubt = 2.0 * 2.0**-24 * absolute
-    high = _histogram_end(total / count - doubt)
-    if high != _histogram_end(total / count + doubt):
+    if counts[: 2 - SKY_LOW + SKY_LEAST].any():
+        least = min(float(_patched(pixels, places).min()) for pixels, places in bands())
+        low = SKY_LEAST if least < SKY_LEAST else math.trunc(least) - 1
+    else:
+        negative = np.flatnonzero(counts[: 1 - SKY_LOW])
+        low = (int(negative[0]) + SKY_LOW - 1 if len(negative) else 0) - 1
+    # each of the sequential additions rounds by half a unit in the last place at most, of a sum that is itself off by
+    # less than its bound as long as the additions are fewer than 2**23
+    doubt = 2.0 * 2.0**-24 * reach if good < 2**23 else math.inf
+    high = _histogram_end(total / good - doubt)
+    if high != _histogram_end(total / good + doubt):
         exact = np.float32(0)
-        for pixels in bands():
-            exact = _sequential_total(pixels, exact)
-        high = _histogram_end(np.float32(exact / np.float32(count)))
-    low = -1000 if not least >= -1000 else math.trunc(float(least)) - 1
-    lanes = np.zeros((SKY_LANES, high - low + 3), dtype=np.int64)
-    for pixels in bands():
-        _add_to_histogram(pixels, low, lanes)
-    counts = lanes.sum(axis=0)[1:-1]
-    counts[-low] -= len(bad)
-    return _mode(counts, low)
+        for pixels, places in bands():
+            exact = _sequential_total(_patched(pixels, places), exact)
+        high = _histogram_end(np.float32(exact / np.float32(good)))
+    if low >= SKY_LOW and high <= SKY_HIGH:
+        return _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low)
+    return _mode(survey(low, high)[2][1:-1], low)
+
+
+def _patched(pixels, places):
+    """Pixels with 0 in these places, which changes neither sums nor the least value that matters."""
+    if not len(places):
+        return pixels
+    pixels = pixels.copy()
+    pixels.flat[places] = 0
+    return pixels
 
 
 def _histogram_end(mean):

@@ -1,13 +1,16 @@
 """Medians that are taken of many pixels side by side.
 
-A bracket around each median is halved, by counting how many values do not exceed its middle, until few values are
-left in it; these are then taken one after the other. All loops run over neighbouring pixels, so that they become
-vector instructions, which a selection pixel by pixel could not. Middles are taken by value and by place among the
-floats in turn: the first is quick where values cross 0, the second where one of them is far out.
+All loops run over neighbouring pixels, so that they become vector instructions, which a selection pixel by pixel could
+not. Up to some hundred values are put in order by a network, which compares the same pairs whatever the values are, as
+far as the median depends on them. Of more values, a bracket around each median is halved, by counting how many values
+do not exceed its middle, until two are left in it; it begins with two ranks of a small sample, as the extremes of a
+stack are its cosmic rays. Middles are taken by value first, which is quick where values are spread evenly, and later by
+place among the floats, too, which ends also where one of them is far out.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -19,9 +22,66 @@ __all__ = ["stack_median", "window_median"]
 
 # Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
 BLOCK = 64
-# Halvings of the median's bracket, at most (NaN and equal values keep it wide), and values to leave in it.
-MOST_HALVINGS = 40
-FEW = 2
+# Up to this many values a sorting network takes less time than a bracket.
+FEW_IMAGES = 140
+# Values that the bracket begins with, and which of them in their order.
+SAMPLE, SAMPLE_LOW, SAMPLE_HIGH = 9, 1, 7
+# Halvings of the median's bracket, at most (NaN and equal values keep it wide); the first ones are by value alone.
+MOST_HALVINGS = 60
+BY_VALUE = 20
+# Values that are left in a bracket which is narrow enough.
+NARROW = 2
+
+
+@functools.cache
+def _sorting_network(size: int) -> np.ndarray:
+    """Pairs of places to put in order, one pair after the other: Batcher's merge exchange (Knuth, TAOCP 5.2.2, M)."""
+    pairs = []
+    top = 1 << max(size - 1, 0).bit_length() - 1 if size > 1 else 0
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(i, i + d) for i in range(size - d) if i & p == r]
+            if q == p:
+                break
+            q, r, d = q // 2, p, q - p
+        p //= 2
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+@functools.cache
+def _median_network(size: int) -> np.ndarray:
+    """The pairs of the sorting network that the median depends on."""
+    needed = {(size - 1) // 2, size // 2}
+    kept = []
+    for a, b in _sorting_network(size)[::-1].tolist():
+        if a in needed or b in needed:
+            needed |= {a, b}
+            kept.append((a, b))
+    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2)
+
+
+@njit(nogil=True, cache=True)
+def _sort_lanes(values, network):
+    """Put the values of each pixel of a block in the order that the network gives."""
+    for k in range(network.shape[0]):
+        a, b = network[k, 0], network[k, 1]
+        for x in range(BLOCK):
+            one, other = values[a, x], values[b, x]
+            values[a, x] = min(one, other)
+            values[b, x] = max(one, other)
+
+
+@njit(nogil=True, cache=True)
+def _extremes(values, low, high):
+    """Least and highest value of each pixel of a block."""
+    low[:] = np.float32(np.inf)
+    high[:] = -np.float32(np.inf)
+    for n in range(values.shape[0]):
+        for x in range(BLOCK):
+            low[x] = min(low[x], values[n, x])
+            high[x] = max(high[x], values[n, x])
 
 
 @njit(nogil=True, cache=True)
@@ -29,7 +89,7 @@ def _middle_of_keys(low, high, middle):
     """Float in the middle between two others, counted in floats."""
     lows, highs, middles = low.view(np.uint32), high.view(np.uint32), middle.view(np.uint32)
     sign = np.uint32(0x80000000)
-    for x in range(lows.size):
+    for x in range(BLOCK):
         # the order of these keys, as integers, is the order of the floats
         a = lows[x] ^ (~np.uint32(0) if lows[x] & sign else sign)
         b = highs[x] ^ (~np.uint32(0) if highs[x] & sign else sign)
@@ -58,57 +118,145 @@ def _next_above(values, limit, out):
 
 
 @njit(nogil=True, cache=True)
-def _block_median(values, work, counters, out):
-    """Median of each pixel of a block; work and counters are scratch."""
+def _highest_up_to(values, limit, out):
+    """Highest value that does not exceed the limit, for each pixel of a block."""
+    infinity = np.float32(np.inf)
+    out[:] = -infinity
+    for n in range(values.shape[0]):
+        for x in range(BLOCK):
+            value = values[n, x]
+            out[x] = max(out[x], value if value <= limit[x] else -infinity)
+
+
+@njit(nogil=True, cache=True)
+def _narrow(middle, counts, rank, low, high, below, upto):
+    """Take the middle, where it lies in the bracket, for that end of it which keeps the value of this rank inside.
+
+    Returns the most values that are left in any bracket of the block.
+    """
+    widest = np.int32(0)
+    for x in range(BLOCK):
+        inside = (middle[x] >= low[x]) & (middle[x] <= high[x])
+        enough = counts[x] >= rank
+        is_high, is_low = inside & enough, inside & (not enough)
+        high[x] = middle[x] if is_high else high[x]
+        upto[x] = counts[x] if is_high else upto[x]
+        low[x] = middle[x] if is_low else low[x]
+        below[x] = counts[x] if is_low else below[x]
+        widest = max(widest, upto[x] - below[x])
+    return widest
+
+
+@njit(nogil=True, cache=True)
+def _bracket_median(values, sample, network, low, high, middle, other, below, upto, counts, out):
+    """Median of each pixel of a block; all but values, network and out is scratch."""
     images = values.shape[0]
     rank = np.int32((images - 1) // 2 + 1)
-    low, high, middle = work[0], work[1], work[2]
-    below, upto, counts = counters[0], counters[1], counters[2]
     infinity, half = np.float32(np.inf), np.float32(0.5)
-    low[:] = infinity
-    high[:] = -infinity
-    for n in range(images):
-        for x in range(BLOCK):
-            low[x] = min(low[x], values[n, x])
-            high[x] = max(high[x], values[n, x])
+    _extremes(values, low, high)
     below[:] = 0
     upto[:] = images
+    for k in range(SAMPLE):
+        for x in range(BLOCK):
+            sample[k, x] = values[k * images // SAMPLE, x]
+    _sort_lanes(sample, network)
+    widest = images
+    for k in (SAMPLE_LOW, SAMPLE_HIGH):
+        _count_up_to(values, sample[k], counts)
+        widest = _narrow(sample[k], counts, rank, low, high, below, upto)
     for step in range(MOST_HALVINGS):
-        if (upto - below).max() <= FEW:
+        if widest <= NARROW:
             break
-        if step % 2:
+        if step >= BY_VALUE and step % 2:
             _middle_of_keys(low, high, middle)
         else:
             for x in range(BLOCK):
                 middle[x] = low[x] * half + high[x] * half
         _count_up_to(values, middle, counts)
-        for x in range(BLOCK):
-            enough = counts[x] >= rank
-            high[x] = middle[x] if enough else high[x]
-            upto[x] = counts[x] if enough else upto[x]
-            low[x] = low[x] if enough else middle[x]
-            below[x] = below[x] if enough else counts[x]
-    # the values of the bracket in their order; upto becomes the number of values up to the one found
+        widest = _narrow(middle, counts, rank, low, high, below, upto)
+    # the least value of all lies in the bracket, too
     for x in range(BLOCK):
-        out[x] = low[x] if below[x] else -infinity
-    upto[:] = 0
-    while upto.min() < rank:
-        _next_above(values, out, middle)
-        _count_up_to(values, middle, counts)
+        low[x] = low[x] if below[x] else -infinity
+    if widest > NARROW:
+        _one_by_one(values, low, middle, upto, counts, rank, out)
+    else:
+        _next_above(values, low, out)
+        _highest_up_to(values, high, other)
         for x in range(BLOCK):
-            waiting = upto[x] < rank
-            out[x] = middle[x] if waiting else out[x]
-            # beyond the last value there is nothing to wait for
-            upto[x] = (counts[x] if middle[x] < infinity else images) if waiting else upto[x]
+            out[x] = out[x] if rank - below[x] == 1 else other[x]
     if images % 2 == 0:
-        _next_above(values, out, middle)
+        if widest <= NARROW:
+            _next_above(values, high, middle)
+        else:
+            _next_above(values, out, middle)
+            other[:] = out
         for x in range(BLOCK):
-            upper = out[x] if upto[x] > rank else middle[x]
+            upper = other[x] if upto[x] > rank else middle[x]
             out[x] = (out[x] + upper) / np.float32(2)
 
 
 @njit(nogil=True, cache=True)
-def stack_median(stack, out):
+def _one_by_one(values, low, middle, upto, counts, rank, out):
+    """Values of the bracket in their order; upto becomes the number of values up to the one found."""
+    infinity = np.float32(np.inf)
+    out[:] = low
+    upto[:] = 0
+    waiting = True
+    while waiting:
+        _next_above(values, out, middle)
+        _count_up_to(values, middle, counts)
+        waiting = False
+        for x in range(BLOCK):
+            if upto[x] < rank:
+                out[x] = middle[x]
+                # beyond the last value there is nothing to wait for
+                upto[x] = counts[x] if middle[x] < infinity else np.int32(values.shape[0])
+                waiting |= upto[x] < rank
+
+
+@njit(nogil=True, cache=True)
+def _middle_of_sorted(values, out):
+    """Median of each pixel of a block whose middle values are in their places."""
+    lower, upper = (values.shape[0] - 1) // 2, values.shape[0] // 2
+    if lower == upper:
+        for x in range(BLOCK):
+            out[x] = values[lower, x]
+    else:
+        for x in range(BLOCK):
+            out[x] = (values[lower, x] + values[upper, x]) / np.float32(2)
+
+
+@njit(nogil=True, cache=True)
+def _stack_medians(stack, network, out):
+    images, rows, columns = stack.shape
+    values = np.zeros((images, BLOCK), dtype=np.float32)
+    sample, found = np.empty((SAMPLE, BLOCK), dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    # arrays of their own: of parts of one array the compiler cannot tell that they do not overlap
+    low, high = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    middle, other = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    below, upto = np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32)
+    counts = np.empty(BLOCK, dtype=np.int32)
+    for y in range(rows):
+        for begin in range(0, columns, BLOCK):
+            width = min(BLOCK, columns - begin)
+            for n in range(images):
+                for x in range(width):
+                    values[n, x] = stack[n, y, begin + x]
+            if images <= FEW_IMAGES:
+                _sort_lanes(values, network)
+                _middle_of_sorted(values, found)
+            else:
+                _bracket_median(values, sample, network, low, high, middle, other, below, upto, counts, found)
+            for x in range(width):
+                out[y, begin + x] = found[x]
+
+
+def _network_for(images: int) -> np.ndarray:
+    """Network for all values, or for the sample of them."""
+    return _median_network(images) if images <= FEW_IMAGES else _sorting_network(SAMPLE)
+
+
+def stack_median(stack: np.ndarray, out: np.ndarray) -> None:
     """Median of each pixel over the images of a stack.
 
     Parameters
@@ -118,34 +266,33 @@ def stack_median(stack, out):
     out : numpy.ndarray
         Where the medians go, float32 (row, column); the mean of the two central values for an even number of images.
     """
-    images, rows, columns = stack.shape
-    values = np.zeros((images, BLOCK), dtype=np.float32)
-    work, counters = np.empty((3, BLOCK), dtype=np.float32), np.empty((3, BLOCK), dtype=np.int32)
-    found = np.empty(BLOCK, dtype=np.float32)
-    for y in range(rows):
-        for begin in range(0, columns, BLOCK):
-            width = min(BLOCK, columns - begin)
-            for n in range(images):
-                values[n, :width] = stack[n, y, begin : begin + width]
-            _block_median(values, work, counters, found)
-            out[y, begin : begin + width] = found[:width]
+    _stack_medians(stack, _network_for(len(stack)), out)
 
 
 @njit(nogil=True, cache=True)
-def _window_medians(padded, height, width, first, last, out):
+def _window_medians(padded, height, width, first, last, network, out):
     """Running median of the rows first to last; the image is padded by half a window on each side."""
     columns = out.shape[1]
     values = np.zeros((height * width, BLOCK), dtype=np.float32)
-    work, counters = np.empty((3, BLOCK), dtype=np.float32), np.empty((3, BLOCK), dtype=np.int32)
-    found = np.empty(BLOCK, dtype=np.float32)
+    sample, found = np.empty((SAMPLE, BLOCK), dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    low, high = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    middle, other = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    below, upto = np.empty(BLOCK, dtype=np.int32), np.empty(BLOCK, dtype=np.int32)
+    counts = np.empty(BLOCK, dtype=np.int32)
     for y in range(first, last):
         for begin in range(0, columns, BLOCK):
             size = min(BLOCK, columns - begin)
             for j in range(height):
                 for i in range(width):
-                    values[j * width + i, :size] = padded[y + j, begin + i : begin + i + size]
-            _block_median(values, work, counters, found)
-            out[y, begin : begin + size] = found[:size]
+                    for x in range(size):
+                        values[j * width + i, x] = padded[y + j, begin + i + x]
+            if height * width <= FEW_IMAGES:
+                _sort_lanes(values, network)
+                _middle_of_sorted(values, found)
+            else:
+                _bracket_median(values, sample, network, low, high, middle, other, below, upto, counts, found)
+            for x in range(size):
+                out[y, begin + x] = found[x]
 
 
 def window_median(
@@ -179,12 +326,13 @@ def window_median(
         )
     padded = np.pad(image.astype(np.float32), ((height // 2,) * 2, (width // 2,) * 2), mode=mode)
     out = np.empty(image.shape, dtype=np.float32)
+    network = _network_for(height * width)
     threads = os.cpu_count() or 1
     edges = np.linspace(0, image.shape[0], 4 * threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(
             pool.map(
-                lambda first, last: _window_medians(padded, height, width, first, last, out),
+                lambda first, last: _window_medians(padded, height, width, first, last, network, out),
                 edges[:-1],
                 edges[1:],
             )

@@ -379,7 +379,10 @@ def test_sums_of_biases_and_darks():
 
 @given(
     st.lists(
-        st.one_of(st.floats(-30, 90, width=32), st.sampled_from([-0.5, 0.5, 7.0, -1200.0])),
+        st.one_of(
+            st.floats(-30, 90, width=32),
+            st.sampled_from([-0.5, 0.5, 7.0, -998.5, -999.0, -1000.0, -1000.5, -1001.0, -1200.0, 9000.0]),
+        ),
         min_size=1,
         max_size=60,
     ),
@@ -419,6 +422,15 @@ def slow_sky_mode_of_two(sci):
     high = int(float(total / F(sci.size)) + 1.0) * 2
     assert total < 0.99 * sci.sum(dtype="f8")
     return F(40.5) if high >= 40 else F(20.5)
+
+
+def test_sky_where_the_end_of_the_histogram_hangs_on_a_rounding():
+    # the mean is near 0: which of both sides it is on decides whether the histogram ends at 1 or at 2
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        sci = generator.normal(0.0, 4.0, (40, 30)).astype(np.float32)
+        sci -= np.float32(sci.mean(dtype="f8"))
+        assert sky_mode(sci) == slow_sky_mode(sci, np.zeros(sci.shape, "i2"))
 
 
 def test_no_good_pixel_has_no_sky():
