@@ -7,6 +7,7 @@ place, and anneals that were added to a ledger come on top of it.
 
 import csv
 import io
+import math
 import os
 import re
 from bisect import bisect_right
@@ -14,13 +15,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refstis.anneal.dates import isoformat, parse_date
 from refstis.datamodels import config_path
 from refstis.datamodels.atomic import atomic_write
 from refstis.errors import ConfigurationError, OutputError
 
-__all__ = ["Anneal", "AnnealTable", "Month", "append_to_file", "find_anneals", "read_table", "shipped_table"]
+if TYPE_CHECKING:
+    from refstis.retrieval.mast import Mast
+
+__all__ = [
+    "Anneal", "AnnealTable", "Month", "append_to_file", "archived_anneals", "find_anneals", "read_table",
+    "shipped_table",
+]  # fmt: skip
+
+# The anneal monitor's programmes, one for each year; what follows in their titles is the cycle.
+MONITOR_TITLE = "STIS CCD Hot Pixel Annealing"
+# Days between the monitor's exposures before and after one anneal at most; the next one is four weeks later.
+_LONGEST = 5.0
 
 _COLUMNS = ("begin", "end", "proposal", "visit", "source", "remark")
 # What other tables call these columns: the data base of refstis 0.8, and lists exported from it.
@@ -505,3 +518,55 @@ def find_anneals(folder: str | os.PathLike) -> list[Anneal]:
                 visit = str(int(after) - 1).zfill(2) if numbered else ""
                 found[begin] = Anneal(begin, end, proposal, visit, "anneal monitor exposures")
     return [found[begin] for begin in sorted(found)]
+
+
+def archived_anneals(archive: "Mast", since: float | None = None) -> list[Anneal]:
+    """Find anneals from what an archive's catalogue says of the anneal monitor's exposures.
+
+    Each anneal is a visit of a programme of the title "STIS CCD Hot Pixel Annealing"; the visits before and after it
+    take biases and darks. The first exposure of the one begins the anneal, that of the other ends it. Nothing is
+    downloaded.
+
+    Parameters
+    ----------
+    archive : Mast
+        Knows titles of programmes and times of exposures.
+    since : float, optional
+        MJD; earlier exposures are not asked for.
+
+    Returns
+    -------
+    list of Anneal
+        In order of time.
+
+    Raises
+    ------
+    refstis.errors.RefstisError
+        Where the archive cannot be asked.
+    """
+    from refstis.retrieval import Selection
+
+    programs = archive.programs(MONITOR_TITLE)
+    if not programs:
+        return []
+    every = (0.0, math.inf)
+    wanted = Selection(
+        targets=("BIAS", "DARK"),
+        begin=since,
+        programs=tuple(programs),
+        durations={"BIAS": every, "DARK": every},
+    )
+    visits: dict[tuple[int, str], float] = {}
+    for rootname, entry in archive.catalogue(wanted).items():
+        # instrument, programme (3), visit (2), exposure (2) and what sent it
+        visit = entry["program"], rootname[4:6].upper()
+        visits[visit] = min(entry["start"], visits.get(visit, math.inf))
+    found = []
+    for (program, visit), begin in visits.items():
+        if not visit.isdecimal():
+            continue
+        end = visits.get((program, f"{int(visit) + 2:02d}"))
+        if end is not None and 0 < end - begin <= _LONGEST:
+            source = f"archive: {programs[program]}"
+            found.append(Anneal(begin, end, str(program), f"{int(visit) + 1:02d}", source))
+    return sorted(found)

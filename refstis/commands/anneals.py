@@ -131,21 +131,45 @@ def add(
 @app.command("refresh")
 def refresh(
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="DIR", help="Folder with the anneal monitor's CR-rejected exposures (*_crj.fits)."
+            metavar="[DIR]",
+            help="Folder with the anneal monitor's CR-rejected exposures (*_crj.fits), in it or below; without it the "
+            "archive is asked.",
         ),
-    ],
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Ask the archive only for exposures from then on.")
+    ] = None,
     table: Anneals = None,
     ledger: LedgerUrl = None,
 ) -> None:
-    """Learn anneals from pairs of anneal monitor exposures, in a folder or below it."""
-    from refstis.anneal.table import find_anneals
-    from refstis.errors import ConfigurationError
+    """Learn anneals from the anneal monitor's exposures before and after each: of a folder, or in the archive.
 
-    found = find_anneals(folder)
-    if not found:
-        raise ConfigurationError(f"{folder}: holds no pair of anneal monitor exposures (?????????_crj.fits)")
+    In the archive they are found by the title of their programmes, "STIS CCD Hot Pixel Annealing"; nothing is
+    downloaded.
+    """
+    from refstis.anneal.dates import parse_date
+    from refstis.anneal.table import MONITOR_TITLE, archived_anneals, find_anneals
+    from refstis.errors import ConfigurationError, InputError
+
+    if folder is not None:
+        if since is not None:
+            raise ConfigurationError("--since goes with the archive: leave the folder out.")
+        found = find_anneals(folder)
+        if not found:
+            raise ConfigurationError(
+                f"{folder}: holds no pair of anneal monitor exposures (?????????_crj.fits)"
+            )
+    else:
+        from refstis.retrieval.mast import Mast
+
+        found = archived_anneals(Mast(), None if since is None else parse_date(since))
+        if not found:
+            raise InputError(
+                f"the archive has no visits before and after an anneal in programmes of the title {MONITOR_TITLE!r}"
+                + ("" if since is None else f" since {since}")
+            )
     _add(found, table, ledger)
 
 

@@ -1,8 +1,10 @@
 """MAST: the archive's search through astroquery, the files over HTTP."""
 
+import json
 import logging
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -66,6 +68,7 @@ class _Missions:
             connection.SERVICE_URL = self.server
             self.missions.mission = "hst"  # makes the addresses of the services anew
         self.session = make_patient(self.missions._session, patience)  # noqa: SLF001
+        self.pause = patience.backoff
 
     def __enter__(self):
         return self
@@ -125,6 +128,41 @@ class _Missions:
                     products = self._json(answer)["products"]
                     for item in products:
                         yield from item if isinstance(item, list) else [item]
+
+    def titles(self, words: str) -> Iterator[dict[str, Any]]:
+        """Programme and title of every CCD exposure of programmes with these words in their title.
+
+        Titles are no column of the search: MAST's portal knows them, and is asked as its documentation says.
+        """
+        filters = [
+            {"paramName": "obs_collection", "values": ["HST"]},
+            {"paramName": "instrument_name", "values": ["STIS/CCD"]},
+            {"paramName": "obs_title", "values": [], "freeText": f"%{words}%"},
+        ]
+        request = {
+            "service": "Mast.Caom.Filtered",
+            "params": {"columns": "proposal_id,obs_title", "filters": filters},
+            "format": "json",
+            "pagesize": policy()["search"]["rows_per_page"],
+            "removenullcolumns": True,
+        }
+        page = pages = 1
+        with self.explained("search for titles"):
+            while page <= pages:
+                # a request that takes long is answered before it is done, and asked again until it is
+                for _ in range(policy()["search"]["asked_again"]):
+                    text = json.dumps({**request, "page": page})
+                    answer = self._json(
+                        self.session.post(f"{self.server}/api/v0/invoke", data={"request": text})
+                    )
+                    if answer["status"] != "EXECUTING":
+                        break
+                    time.sleep(self.pause)
+                if answer["status"] != "COMPLETE":
+                    raise ValueError(f"status {answer['status']}: {answer.get('msg', '')}")
+                yield from answer["data"]
+                pages = int(answer["paging"]["pagesFiltered"])
+                page += 1
 
     def address(self, file: ArchiveFile) -> str:
         """URL of a product."""
@@ -247,6 +285,58 @@ class Mast:
                 findings.excluded.append(Left(file.filename, reason))
         findings.files.sort(key=lambda file: (file.start or 0.0, file.rootname))
         return findings
+
+    def programs(self, title: str) -> dict[int, str]:
+        """Programmes with exposures of the CCD and these words in their title.
+
+        Parameters
+        ----------
+        title : str
+            In upper or lower case.
+
+        Returns
+        -------
+        dict
+            Number to title, in order of the numbers.
+
+        Raises
+        ------
+        RetrievalError
+            If MAST cannot be reached, or does not answer as documented.
+        """
+        found: dict[int, str] = {}
+        with _Missions(self.server, self.patience) as missions:
+            for row in missions.titles(title):
+                with missions.explained("search for titles"):
+                    name = str(row["obs_title"]).strip()
+                    if title.lower() in name.lower():
+                        found[int(row["proposal_id"])] = name
+        return dict(sorted(found.items()))
+
+    def catalogue(self, selection: Selection) -> dict[str, dict[str, Any]]:
+        """What the catalogue says of exposures, without asking for their files.
+
+        Parameters
+        ----------
+        selection : Selection
+            Targets, times, durations and programmes that are wanted.
+
+        Returns
+        -------
+        dict
+            Rootname to target, start (MJD), duration (s) and program.
+
+        Raises
+        ------
+        RetrievalError
+            If MAST cannot be reached, or does not answer as documented.
+        """
+        incomplete: list[Left] = []
+        with _Missions(self.server, self.patience) as missions:
+            entries = self._entries(missions, selection, incomplete)
+        for left in incomplete:
+            log.warning("%s %s.", left.name, left.reason)
+        return {dataset.lower(): entry for dataset, entry in entries.items()}
 
     def fetch(
         self, findings: Findings, destination: str | Path | None = None, *, progress: bool = False

@@ -1,10 +1,10 @@
 """A small MAST, and a small archive host with TLS, on this machine.
 
-`MastServer` speaks the four requests that refstis makes of MAST. The form of its answers is that of the
-answers which astroquery publishes with its tests (mission_columns.json, mission_results.json and
-mission_products.json); test_mast.py compares them field by field. Reconstructed, because no recorded answer
-shows it, are: that ``retrieve_product`` sends Content-Length, ETag and ranges, how long a page may be, and the
-status of errors.
+`MastServer` speaks the five requests that refstis makes of MAST. The form of its answers is that of the
+answers which astroquery publishes with its tests (mission_columns.json, mission_results.json,
+mission_products.json and, of the portal, advSearch.json); test_mast.py and test_anneals.py compare them field by
+field. Reconstructed, because no recorded answer shows it, are: that ``retrieve_product`` sends Content-Length,
+ETag and ranges, how long a page may be, and the status of errors.
 """
 
 import hashlib
@@ -77,6 +77,7 @@ class Entry:
     access: str = "PUBLIC"
     listed_size: int | None = None
     config: str = "STIS/CCD"
+    title: str = "CCD Dark Monitor"
 
     @cached_property
     def row(self):
@@ -146,7 +147,7 @@ class MastServer:
     url: str = ""
 
     def add(self, dataset, *, target="DARK", start=56000.0, duration=1100.0, program=12740, **more):
-        entry_keys = {"access", "listed_size", "config"}
+        entry_keys = {"access", "listed_size", "config", "title"}
         content = more.pop("content", None)
         options = {key: more.pop(key) for key in entry_keys & set(more)}
         if content is None:
@@ -160,6 +161,38 @@ class MastServer:
         with self.lock:
             waiting = self.faults.get(what)
             return waiting.pop(0) if waiting else None
+
+    def portal(self, request):
+        """Exposures of the programmes whose title has the words, as the portal answers."""
+        filters = {one["paramName"]: one for one in request["params"]["filters"]}
+        words = filters["obs_title"]["freeText"].strip("%").lower()
+        columns = request["params"]["columns"].split(",")
+        rows = [
+            {
+                "obs_collection": "HST",
+                "obs_id": one.dataset,
+                "proposal_id": str(one.program),
+                "obs_title": one.title,
+            }
+            for one in self.entries.values()
+            if words in one.title.lower() and one.config in filters["instrument_name"]["values"]
+        ]
+        size = min(request["pagesize"], self.page_limit)
+        first = (request["page"] - 1) * size
+        return {
+            "status": "COMPLETE",
+            "msg": "",
+            "data": [{name: row[name] for name in columns} for row in rows[first : first + size]],
+            "fields": [{"name": name, "type": "string"} for name in columns],
+            "paging": {
+                "page": request["page"],
+                "pageSize": size,
+                "pagesFiltered": -(-len(rows) // size),
+                "rows": len(rows),
+                "rowsFiltered": len(rows),
+                "rowsTotal": len(rows),
+            },
+        }
 
     def search(self, query):
         """The rows that meet the conditions, as the documentation of MAST's search explains them."""
@@ -249,7 +282,8 @@ class _MastHandler(_Quiet):
 
     def do_POST(self):
         path = urlsplit(self.path).path
-        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        query = json.loads(parse_qs(body)["request"][0] if path == "/api/v0/invoke" else body)
         self.mast.requests.append((path, query))
         if self._fails(path.rsplit("/", 1)[1]):
             return
@@ -258,6 +292,8 @@ class _MastHandler(_Quiet):
         elif path == "/search/hst/api/v0.1/post_list_products":
             known = [self.mast.entries[name] for name in query["dataset_ids"] if name in self.mast.entries]
             answer = {"products": [product for entry in known for product in entry.products]}
+        elif path == "/api/v0/invoke":
+            answer = self.mast.portal(query)
         else:
             self.send_body(404, b"")
             return
