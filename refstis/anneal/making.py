@@ -301,16 +301,20 @@ def _subtracted(task: Task, threads: int, share: dict[str, Any]):
     They are not written: float32 pixels come back from a file as they went there, so the products are the same.
     """
     from refstis.datamodels.exposure import Exposure
-    from refstis.stages import BiasCorrStep, BlevCorrStep, DqiCorrStep
+    from refstis.stages import BiasCorrStep, BlevCorrStep, CleanOverscanStep, DqiCorrStep
 
     given = {one["name"]: one.get("parameters", {}) for one in task.subtraction.get("steps", [])}
     references: dict[Any, None] = {}
 
     def subtract(part: Sequence[Source]) -> None:
+        superbias = part[0].superbias
+        clean = given.get("clean_overscan", {})
         stages = (
+            # a stage by itself runs whatever it is told about skipping
+            *([] if clean.get("skip", True) else [CleanOverscanStep(override_biasfile=superbias, **clean)]),
             DqiCorrStep(**given.get("dqicorr", {})),
             BlevCorrStep(**given.get("blevcorr", {})),
-            BiasCorrStep(override_biasfile=part[0].superbias, **given.get("biascorr", {})),
+            BiasCorrStep(override_biasfile=superbias, **given.get("biascorr", {})),
         )
         for one in part:
             exposure = Exposure.open(one.path)

@@ -947,7 +947,7 @@ def bias_subtraction(parameters: Mapping[str, Any]) -> dict[str, Any]:
     dict
         The steps that each dark goes through.
     """
-    names = ("dqicorr", "blevcorr", "biascorr")
+    names = ("clean_overscan", "dqicorr", "blevcorr", "biascorr")
     steps = parameters.get("steps", ())
     return {"steps": [step for step in steps if isinstance(step, dict) and step.get("name") in names]}
 

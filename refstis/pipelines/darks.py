@@ -63,6 +63,8 @@ class _DarkPipeline(RefstisPipeline):
         list of Exposure
             Without bias and at the reference temperature (DN).
         """
+        if self.clean_overscan.override_biasfile is None:
+            self.clean_overscan.override_biasfile = self.biascorr.override_biasfile
         return [self._calibrated(dark) for dark in library]
 
     def _calibrated(self, dark):

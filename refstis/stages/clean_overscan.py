@@ -38,7 +38,6 @@ class CleanOverscanStep(RefstisStep):
 
     spec = """
     skip     = boolean(default=True)  # refstis 0.8 does not do this
-    source   = option('frames', 'superbias', default='frames')  # Where the charge of each column is measured
     fraction = float(min=0.001, max=0.5, default=0.1)  # Fraction of the lines that are read last, and first
     sigma    = float(min=0, default=3.0)  # Columns that still stand out by this many standard deviations are flagged
     """
@@ -74,10 +73,9 @@ class CleanOverscanStep(RefstisStep):
             mode = (geometry, exposure.imsets[0].sci.shape)
             if mode not in known:
                 alike = [one for one in opened if not one.done("BLEVCORR") and _geometry(one) == geometry]
+                dark = str(exposure.primary.get("TARGNAME", "")).strip() == "DARK"
                 known[mode] = (
-                    self._of_superbias(exposure, geometry)
-                    if self.source == "superbias"
-                    else self._of_frames(alike, geometry)
+                    self._of_superbias(exposure, geometry) if dark else self._of_frames(alike, geometry)
                 )
             cleaned.append(_cleaned(exposure, geometry, *known[mode]))
         return cleaned if several else cleaned[0]
