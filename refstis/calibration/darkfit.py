@@ -45,6 +45,8 @@ _CLEAN, _HIT = 0, 1
 _CLASSES = 2 + len(CHARGE_EDGES) + 1
 # Share of the pixels that cosmic rays hit in a long dark (3.5 % on STIS), with a margin for those near the limit.
 HIT_SHARE = 0.05
+# Share of its charge that a cosmic ray leaves in the neighbour that gets most: 2 % where diffusion is least.
+LEAST_SPREAD = 0.01
 
 
 class DarkModel(NamedTuple):
@@ -620,21 +622,15 @@ def _fit_rates(
 
 
 @njit(nogil=True, cache=True)
-def _excess(counts, rate, slope, i, y, x, exptimes, warmth, variances):
-    """By how many standard deviations a pixel exceeds its expectation."""
-    expected = exptimes[i] * rate[y, x] * (1.0 + slope[y, x] * warmth[i])
-    return (counts[i, y, x] - expected) / np.sqrt(variances[i] + max(expected, 0.0))
-
-
-@njit(nogil=True, cache=True)
 def _beside(counts, rate, slope, state, changing, i, y, x, exptimes, warmth, variances):
-    """By how many standard deviations the eight neighbours are raised at most.
+    """By how many standard deviations the eight neighbours are raised at most, beyond a hundredth of the pixel's rise.
 
-    A cosmic ray leaves a track, a change of the pixel does not. Neighbours that change themselves, or that are hit in
-    the frames before and after, too, tell nothing.
+    A cosmic ray leaves a track, or a few hundredths of its charge at least; a change of the pixel does not. Neighbours
+    that change themselves, or that are hit in the frames before and after, too, tell nothing.
     """
     number, ny, nx = counts.shape
     before, after = (i - 1, i + 1) if 0 < i < number - 1 else (number - 2, number - 3) if i else (1, 2)
+    rise = counts[i, y, x] - exptimes[i] * rate[y, x] * (1.0 + slope[y, x] * warmth[i])
     most = -np.inf
     for b in range(max(y - 1, 0), min(y + 2, ny)):
         for a in range(max(x - 1, 0), min(x + 2, nx)):
@@ -644,8 +640,9 @@ def _beside(counts, rate, slope, state, changing, i, y, x, exptimes, warmth, var
                 or (state[before, b, a] == 1 and state[after, b, a] == 1)
             ):
                 continue
-            excess = _excess(counts, rate, slope, i, b, a, exptimes, warmth, variances)
-            most = max(most, excess)
+            expected = exptimes[i] * rate[b, a] * (1.0 + slope[b, a] * warmth[i])
+            excess = counts[i, b, a] - expected - LEAST_SPREAD * max(rise, 0.0)
+            most = max(most, excess / np.sqrt(variances[i] + max(expected, 0.0)))
     return most
 
 
@@ -771,7 +768,7 @@ def _several_rates(
     # a lone hit may cost more than a jump, so that a change in the last frame is seen, and less than two
     caps = np.empty(n)
     for k in range(n):
-        caps[k] = 1.8 * penalty if beside[index[k]] < near else outlier * outlier
+        caps[k] = 1.5 * penalty if beside[index[k]] < near else outlier * outlier
     levels = segments(series, outlier, caps, penalty, labels)
     count = levels.size
     length = np.zeros(count, dtype=np.int64)

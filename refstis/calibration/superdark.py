@@ -175,26 +175,34 @@ def combine_superdark(
     )
 
 
+# Bins in the logarithm of the rate over the usual rate in which the share of changed pixels is found, the fewest pixels
+# that a share is taken from, and how often it is improved.
+_BINS = np.array([-0.2, 0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.8, 2.5])
+_FEWEST = 100
+_ROUNDS = 10
+
+
 def blend_superdark(
     week: ReferenceImage, base: ReferenceImage, changed: float = 0.02, relative: float = 0.005
 ) -> tuple[ReferenceImage, np.ndarray]:
     r"""Dark rate of a week, drawn towards the month's where the two agree.
 
     The month's rate *b* is made of the week's darks, too, so the difference :math:`d = w - b` of a pixel that did not
-    change has the variance :math:`\sigma_w^2 - \sigma_b^2`; that of one that did change is as wide as the rates are.
-    With the share *p* of pixels that change,
+    change has the variance :math:`\sigma_d^2 = \sigma_w^2 - \sigma_b^2`; that of one that did change is as wide as the
+    rates are. With the share *p* of pixels that change,
 
     .. math:: P = \frac{p\,N(d; \sigma_d^2 + \max(w, b)^2)}{p\,N(d; \sigma_d^2 + \max(w, b)^2)
               + (1 - p)\,N(d; \sigma_d^2)}, \qquad v = P w + (1 - P) b,
 
-    and the variance is that of the two possibilities together.
+    and the variance is that of the two possibilities together. The share is found for pixels of similar rates in the
+    month by repetition, as the mean of *P*: most ordinary pixels never change, many warm ones have.
 
     Parameters
     ----------
     week, base : ReferenceImage
         The week's dark rate and the month's baseline (e-/s).
     changed : float
-        Share of pixels that change, *p*.
+        Share of pixels that change, to begin with.
     relative : float
         Uncertainty of the week's scale against the month's: temperatures of few darks.
 
@@ -212,10 +220,19 @@ def blend_superdark(
     spread = np.maximum(var_w - var_b, 0.25 * var_w) + (relative * np.maximum(w, b)) ** 2
     spread = np.maximum(spread, np.finfo(np.float64).tiny)
     wide = spread + np.maximum(np.maximum(w, b), 0.0) ** 2
-    with np.errstate(over="ignore"):
-        ratio = np.exp(0.5 * difference**2 * (1.0 / spread - 1.0 / wide)) * np.sqrt(spread / wide)
-        odds = changed / max(1.0 - changed, np.finfo(float).tiny) * ratio
-    own = np.where(np.isfinite(odds), odds / (1.0 + np.where(np.isfinite(odds), odds, 0.0)), 1.0)
+    # logarithm of how much better a change explains the difference
+    better = 0.5 * difference**2 * (1.0 / spread - 1.0 / wide) + 0.5 * np.log(spread / wide)
+    better = np.exp(np.minimum(better, 700.0))
+    usual = np.median(b)
+    kind = np.digitize(np.log10(np.maximum(b, 1e-30) / usual), _BINS) if usual > 0 else np.zeros(b.shape, int)
+    pixels = np.bincount(kind.ravel(), minlength=_BINS.size + 1)
+    share = np.full(pixels.size, changed)
+    own = np.zeros(b.shape)
+    for _ in range(_ROUNDS):
+        prior = share[kind]
+        own = prior * better / (prior * better + 1.0 - prior)
+        found = np.bincount(kind.ravel(), own.ravel(), minlength=pixels.size) / np.maximum(pixels, 1)
+        share = np.where(pixels >= _FEWEST, np.clip(found, 1e-4, 0.5), changed)
     value = own * w + (1.0 - own) * b
     variance = own * (var_w + (w - value) ** 2) + (1.0 - own) * (var_b + (b - value) ** 2)
     flags = week.dq | (base.dq & ~np.int16(HOT_PIXEL))
