@@ -26,10 +26,13 @@ class RunRecord:
         Procedure and why it was chosen.
     cautions : dict
         What somebody should look at, left-out exposures among it.
+    darks : list of tuple
+        Each raw dark that superdarks were made of, and the superbias that was subtracted from it.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
     cautions: dict[str, list[str]] = field(default_factory=dict)
+    darks: list[tuple[Path, Path]] = field(default_factory=list)
 
 
 def read_run(folder: str | os.PathLike) -> RunRecord:
@@ -48,7 +51,8 @@ def read_run(folder: str | os.PathLike) -> RunRecord:
     folder = Path(folder).absolute()
     for path in (folder / RUN_RECORD, folder.parent / RUN_RECORD):
         try:
-            nodes = json.loads(path.read_text(encoding="utf-8"))["plan"]["products"]
+            plan = json.loads(path.read_text(encoding="utf-8"))["plan"]
+            nodes, output = plan["products"], Path(plan["output"])
             mine = [node for node in nodes if node["month"] == folder.name or path.parent == folder]
             reasons = {node["name"]: node["reason"] for node in mine}
             cautions = {
@@ -58,9 +62,14 @@ def read_run(folder: str | os.PathLike) -> RunRecord:
                 ]
                 for node in mine
             }
-        except (OSError, ValueError, KeyError, TypeError):
+            darks = [
+                (Path(node["inputs"][0]["path"]), output / node["inputs"][1]["node"])
+                for node in mine
+                if node["kind"] == "biassub"
+            ]
+        except (OSError, ValueError, LookupError, TypeError):
             continue
-        return RunRecord(reasons, {name: found for name, found in cautions.items() if found})
+        return RunRecord(reasons, {name: found for name, found in cautions.items() if found}, darks)
     return RunRecord()
 
 

@@ -15,6 +15,7 @@ from refstis.calibration.darkcorr import SIDE2_BEGIN
 from refstis.calibration.tempcorr import dark_scale_factor
 from refstis.delivery.measures import CHANGED, deviations
 from refstis.delivery.products import Product
+from refstis.delivery.records import read_run
 from refstis.errors import RefstisError
 
 __all__ = ["changed_pixels", "dark_series"]
@@ -24,12 +25,13 @@ HOT = 0.1
 
 
 def dark_series(folder: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rate and temperature of each bias-subtracted dark of a month.
+    """Rate and temperature of each dark of a month.
 
     Parameters
     ----------
     folder : str or os.PathLike
-        Of the month, with ``*_flt.fits`` below it.
+        Of the month, with bias-subtracted ``*_flt.fits`` below it, or with the record of a run that made its superdarks
+        of raws that lie elsewhere: those are bias-subtracted here.
 
     Returns
     -------
@@ -38,11 +40,18 @@ def dark_series(folder: str | os.PathLike) -> list[dict[str, Any]]:
         not known) of each imset, in order of time. A file that cannot be read is left out.
     """
     from refstis.datamodels.exposure import Exposure
+    from refstis.stages import BiasCorrStep, BlevCorrStep
 
+    sources: list[tuple[Path, Path | None]] = [
+        (path, None) for path in sorted(Path(folder).rglob("*_fl[tc].fits"))
+    ]
     found = []
-    for path in sorted(Path(folder).rglob("*_fl[tc].fits")):
+    for path, superbias in sources or read_run(folder).darks:
         try:
             exposure = Exposure.open(path)
+            if superbias is not None:
+                exposure = BlevCorrStep().process(exposure)
+                exposure = BiasCorrStep(override_biasfile=str(superbias)).process(exposure)
             if str(exposure.primary.get("TARGNAME", "")).strip() != "DARK" or not exposure.done("BIASCORR"):
                 continue
             for imset in exposure.imsets:

@@ -87,6 +87,8 @@ def test_one_command_from_raws_to_a_delivery(month, delivered):
     assert (form["deliverer"], form["compliance_verified"]) == ("Æsa Øst", "Yes")
     for name in ("report.html", "report.json", "biases.pdf", "biweeks.pdf", "darks.pdf"):
         assert (package / name).read_bytes() == (month.out / NAME / name).read_bytes()
+    # raws lie elsewhere, and yet each dark is in the report
+    assert "Median rate of every dark" in (package / "report.html").read_text(encoding="utf-8")
     assert f'href="{NAME}/report.html"' in (month.out / "index.html").read_text(encoding="utf-8")
     for words in (f"{NAME}: PASS", "CRDS accepts 7 of 7 files", f"delivery: {package}"):
         assert words in printed

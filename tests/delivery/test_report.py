@@ -5,6 +5,7 @@ import re
 import shutil
 from datetime import datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,11 +211,27 @@ def test_run_record_gives_reasons_and_cautions(tmp_path):
         "reason": "weekdark",
         "cautions": ["late"],
         "exclusions": ["b: bad"],
+        "kind": "weekdark",
     }
-    other = {"name": "b_drk.fits", "month": "14825_05", "reason": "weekdark"}
-    (tmp_path / "run.json").write_text(json.dumps({"plan": {"products": [node, other]}}))
+    inputs = [
+        {"name": "o_raw.fits", "path": "/raws/o_raw.fits"},
+        {"name": "a_bia.fits", "node": "14825_08/a_bia.fits"},
+    ]
+    dark = {
+        **node,
+        "name": "o_flt.fits",
+        "kind": "biassub",
+        "cautions": [],
+        "exclusions": [],
+        "inputs": inputs,
+    }
+    other = {"name": "b_drk.fits", "month": "14825_05", "reason": "weekdark", "kind": "weekdark"}
+    plan = {"output": "/products", "products": [dark, node, other]}
+    (tmp_path / "run.json").write_text(json.dumps({"plan": plan}))
     found = read_run(month)
-    assert found.reasons == {"a_drk.fits": "weekdark"}
+    assert found.reasons["a_drk.fits"] == "weekdark"
+    assert "b_drk.fits" not in found.reasons
+    assert found.darks == [(Path("/raws/o_raw.fits"), Path("/products/14825_08/a_bia.fits"))]
     assert found.cautions == {"a_drk.fits": ["late", "left out: b: bad"]}
     assert read_run(tmp_path / "none").reasons == {}
 
