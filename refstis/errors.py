@@ -7,7 +7,36 @@ the run with their exit status and without a traceback, because they derive from
 
 from stpipe.exceptions import StpipeExitException
 
-__all__ = ["ConfigurationError", "InputError", "OutputError", "ReferenceFileError", "RefstisError"]
+__all__ = [
+    "ConfigurationError",
+    "InputError",
+    "OutputError",
+    "ReferenceFileError",
+    "RefstisError",
+    "printable",
+]
+
+LONGEST = 2000
+
+
+def printable(text: str) -> str:
+    """A text as one line that a terminal can be given.
+
+    File names and headers may hold line breaks, and sequences that move the cursor or colour the screen.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        With escapes in place of what is not printable.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class RefstisError(StpipeExitException):
@@ -20,8 +49,10 @@ class RefstisError(StpipeExitException):
     """
 
     def __init__(self, message):
-        super().__init__(1, message)
-        self.message = message
+        text = printable(str(message))
+        # a message is read by people; what it quotes may be as long as a file
+        self.message = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+        super().__init__(1, self.message)
 
     def __str__(self):
         return self.message

@@ -49,8 +49,13 @@ def parse_date(value: str | float | date) -> float:
         moment = value
     elif isinstance(value, date):
         moment = datetime(value.year, value.month, value.day)
-    elif isinstance(value, int | float) or _NUMBER.match(value.strip()):
-        mjd = float(value)
+    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigurationError(f"{value!r:.80} is not a date: write 2013-05-16 or an MJD")
+    elif not isinstance(value, str) or _NUMBER.match(value.strip()):
+        try:
+            mjd = float(value)
+        except OverflowError:
+            mjd = math.inf
         if not (math.isfinite(mjd) and _FIRST_MJD <= mjd <= _LAST_MJD):
             raise ConfigurationError(
                 f"{value!r} is not a date: an MJD between {_FIRST_MJD:.0f} and {_LAST_MJD:.0f} was expected"

@@ -41,6 +41,8 @@ DEFAULT_NAME = "refstis_ledger.db"
 # A file that was changed within this time of being read may have been changed again without its times telling.
 _RACE_NS = 2_000_000_000
 _BATCH = 200
+# What comes out of a data base into which somebody else has written.
+_STRANGE = (LookupError, TypeError, ValueError)
 # Parameters of one statement; SQLite allows 32766, PostgreSQL 65535.
 _CHUNK = 5000
 
@@ -248,7 +250,7 @@ class Ledger:
                 Exposure.from_facts(path or "", checksum, facts)
                 for checksum, facts, path in connection.execute(query)
             ]
-        return sorted(found, key=lambda exposure: exposure.order)
+            return sorted(found, key=lambda exposure: exposure.order)
 
     def remember(self, known: Iterable[Exposure]) -> None:
         """Remember exposures whose files are elsewhere, such as those that another ledger knows.
@@ -575,6 +577,11 @@ class Ledger:
             raise ConfigurationError(
                 f"{self.name}: cannot be used as a ledger ({cause}); check --ledger"
             ) from None
+        except _STRANGE as error:
+            raise ConfigurationError(
+                f"{self.name}: holds what no refstis has written ({type(error).__name__}: {error}); it is damaged: "
+                "begin a new one, products are found by their records"
+            ) from error
 
 
 def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.anneal.exposures import Signature, checksum_of, signature_of
-from refstis.errors import InputError, OutputError, RefstisError
+from refstis.errors import InputError, OutputError, RefstisError, printable
 
 __all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]
 
@@ -205,7 +205,7 @@ def _give_memory_back() -> None:
 
 def _blames(message: str, path: str) -> bool:
     """Whether an error is about this file: messages begin with the name of the file at fault."""
-    return message.startswith((f"{path}:", f"{Path(path).name}:"))
+    return message.startswith((f"{printable(path)}:", f"{printable(Path(path).name)}:"))
 
 
 def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, Signature]:

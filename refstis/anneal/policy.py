@@ -180,16 +180,26 @@ class Profile:
 
 
 def _read_parameters(path: Path) -> dict:
-    import asdf
-    import yaml
+    from refstis.datamodels.damage import read_asdf
 
     try:
-        with asdf.open(path, lazy_load=False, memmap=False) as file:
-            tree = {key: _plain(file.tree[key]) for key in ("parameters", "steps") if key in file.tree}
-    except (OSError, ValueError, RuntimeError, yaml.YAMLError, asdf.ValidationError) as error:
+        tree = read_asdf(path)
+        tree = {key: _plain(tree[key]) for key in ("parameters", "steps") if key in tree}
+        mappings = [
+            tree.get("parameters", {}),
+            *(step.get("parameters", {}) for step in tree.get("steps", [])),
+        ]
+        names = [step["name"] for step in tree.get("steps", [])]
+    except (OSError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"{path}: is no ASDF parameter file: {' '.join(str(error).split())}"
         ) from None
+    if not all(isinstance(one, Mapping) for one in mappings) or not all(
+        isinstance(one, str) for one in names
+    ):
+        raise ConfigurationError(
+            f"{path}: 'parameters' has to be a mapping, and 'steps' a list of entries with name and parameters"
+        )
     return tree
 
 
@@ -198,7 +208,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if value is None or isinstance(value, bool | int | float | str | date):
+        return str(value) if isinstance(value, date) else value
+    raise ValueError(f"a parameter cannot be a {type(value).__name__}")
 
 
 def load_policy(*paths: Path) -> Policy:
@@ -219,13 +231,13 @@ def load_policy(*paths: Path) -> Policy:
     refstis.errors.ConfigurationError
         Naming the file and the key that is wrong.
     """
-    import yaml
+    from refstis.datamodels.damage import parse_yaml
 
     merged: dict = {}
     for path in (config_path("policy.yaml"), *paths):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            content = parse_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
             ) from None

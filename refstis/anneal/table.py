@@ -318,12 +318,12 @@ def _looks_like_yaml(text: str) -> bool:
 
 
 def _rows_of_yaml(path: Path, text: str) -> Sequence[tuple[str, Mapping]]:
-    import yaml
+    from refstis.datamodels.damage import parse_yaml
 
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not valid YAML ({error})") from None
     if isinstance(content, Mapping):
         content = content.get("anneals")
     if not isinstance(content, Sequence) or not all(isinstance(row, Mapping) for row in content):

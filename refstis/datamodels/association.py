@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from astropy.io import fits
 
 from refstis.calibration.darkcorr import SIDE2_BEGIN
+from refstis.datamodels.damage import UNREADABLE, parse_yaml, silently
 from refstis.datamodels.exposure import Exposure
 from refstis.errors import InputError
 
@@ -102,10 +103,8 @@ class Association:
             content = json.loads(text)
         except ValueError as error:
             if "\x00" not in text:
-                try:
-                    content = yaml.safe_load(text)
-                except yaml.YAMLError:
-                    content = None
+                with suppress(ValueError):
+                    content = parse_yaml(text)
             if content is None and text.lstrip().startswith("{"):
                 raise InputError(f"{path}: not valid JSON ({error}). Mend the association.") from None
         if isinstance(content, dict):
@@ -144,12 +143,12 @@ class Association:
     @classmethod
     def _of_fits(cls, path):
         try:
-            with fits.open(path, memmap=False) as hdus:
+            with silently(), fits.open(path, memmap=False) as hdus:
                 table = next(
                     (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU) and _is_association(hdu)), None
                 )
                 rows = [] if table is None else [(str(r["MEMNAME"]), str(r["MEMTYPE"])) for r in table.data]
-        except (OSError, ValueError, fits.VerifyError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: not a readable FITS file ({error}).") from error
         if table is None:
             return cls((Member(path.absolute()),), None, None)
@@ -173,6 +172,9 @@ class Association:
     def _checked(cls, path, name, members):
         if not members:
             raise InputError(f"{path}: names no files. Add the exposures, one on each line or as members.")
+        for expname, _ in members:
+            if "\x00" in expname:
+                raise InputError(f"{path}: {expname!r} is no file name. Mend the association.")
         paths = [(path.parent / expname).absolute() for expname, _ in members]
         seen: dict[Path, str] = {}
         for file, (expname, _) in zip(paths, members, strict=True):

@@ -18,7 +18,7 @@ from astropy.io import fits
 
 from refstis.errors import InputError
 
-__all__ = ["HduBlocks", "RawHeader", "scan_hdus"]
+__all__ = ["HduBlocks", "RawHeader", "parse_header", "scan_hdus"]
 
 BLOCK = 2880
 CARD = 80
@@ -53,7 +53,7 @@ class RawHeader:
 
     @cached_property
     def _parsed(self) -> fits.Header:
-        return fits.Header.fromstring(self._cards)
+        return parse_header(self._cards)
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._index
@@ -69,7 +69,7 @@ class RawHeader:
                 return self._parsed[keyword]
             card = self._cards[begin : begin + CARD]
             value = _simple_value(card)
-            return fits.Card.fromstring(card).value if value is None else value
+            return parse_header(card).get(keyword) if value is None else value
         except (ValueError, fits.VerifyError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve "
@@ -102,6 +102,30 @@ class RawHeader:
             A new header.
         """
         return self._parsed.copy()
+
+
+# What FITS and its usual conventions know as a card: commentary, a value indicator, or the rest of a long string.
+_CARD = re.compile(rb"COMMENT |HISTORY |CONTINUE|        |HIERARCH .*?=|(?=.{8}= )[A-Za-z0-9_-]+ *=")
+_QUESTION_MARKS = bytes(number if 32 <= number <= 126 else ord("?") for number in range(256))
+
+
+def parse_header(cards: bytes) -> fits.Header:
+    """Parse cards; those that no FITS reader knows what to make of are left out, as astropy only warns of them.
+
+    Parameters
+    ----------
+    cards : bytes
+        Whole cards of 80 bytes, up to END or up to where it stands.
+
+    Returns
+    -------
+    astropy.io.fits.Header
+        With ? for bytes that are no printable ASCII.
+    """
+    text = cards.translate(_QUESTION_MARKS)
+    kept = [text[begin : begin + CARD] for begin in range(0, len(text), CARD)]
+    kept = [card for card in kept if _CARD.match(card) and card[:8] != b"END     "]
+    return fits.Header.fromstring(b"".join(kept))
 
 
 # A value in its usual form: a string without quotes in it, a logical, an integer or a floating-point number.

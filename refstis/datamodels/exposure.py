@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from astropy.io import fits
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.blocks import scan_hdus
+from refstis.datamodels.damage import UNREADABLE, silently
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
 from refstis.errors import InputError, OutputError
@@ -29,6 +31,22 @@ STORAGE_KEYWORDS = (
     "NAXIS1", "NAXIS2", "ORIGIN", "PCOUNT", "PSIZE", "SIMPLE", "XTENSION",
 )  # fmt: skip
 REFERENCE_FILETYPES = ("CCD BIAS IMAGE", "DARK IMAGE")
+# Keywords that are numbers: whether whole ones, and the least and greatest that make sense.
+PRIMARY_NUMBERS = {
+    "TEXPSTRT": (False, 0, 2e5), "TEXPEND": (False, 0, 2e5), "TEXPTIME": (False, 0, 1e7), "PROPOSID": (True, 0, 1e8),
+    "CCDGAIN": (True, -1, 100), "CCDOFFST": (True, -1, 100), "BINAXIS1": (True, -1, 100), "BINAXIS2": (True, -1, 100),
+    "ATODGAIN": (False, 0, 1e4), "READNSE": (False, 0, 1e4), "NCOMBINE": (True, 0, 1e6), "NEXTEND": (True, 0, 1e5),
+    "DRK_VS_T": (False, -10, 10), "REF_TEMP": (False, -300, 300),
+}  # fmt: skip
+SCI_NUMBERS = {
+    "EXPTIME": (False, 0, 1e7), "EXPSTART": (False, 0, 2e5), "EXPEND": (False, 0, 2e5), "NCOMBINE": (True, 0, 1e6),
+    "OCCDHTAV": (False, -300, 300), "SDQFLAGS": (True, -(2**31), 2**31 - 1), "DISPAXIS": (True, 0, 2),
+    "LTV1": (False, -1e4, 1e4), "LTV2": (False, -1e4, 1e4), "LTM1_1": (False, 0.01, 100), "LTM2_2": (False, 0.01, 100),
+    "CRPIX1": (False, -1e9, 1e9), "CRPIX2": (False, -1e9, 1e9), "MEANBLEV": (False, -1e9, 1e9),
+    "CD1_1": (False, -1e9, 1e9), "CD1_2": (False, -1e9, 1e9), "CD2_1": (False, -1e9, 1e9), "CD2_2": (False, -1e9, 1e9),
+}  # fmt: skip
+# The largest frame of a STIS detector has 2048 pixels a side.
+LONGEST_SIDE = 4096
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -231,6 +249,9 @@ class Exposure:
                 "each image set. Check that this is a STIS image file (raw, flt, crj or a reference image)."
             )
         imsets = tuple(_imset(path, hdus, version) for version in range(1, count + 1))
+        _check_numbers(path, "primary header", primary, PRIMARY_NUMBERS)
+        for version, imset in enumerate(imsets, start=1):
+            _check_numbers(path, f"image set {version}", imset.sci_header, SCI_NUMBERS)
         return cls(primary, imsets, path.absolute()).recorded()
 
     def recorded(self) -> Exposure:
@@ -571,7 +592,7 @@ def _read_headers(path):
         return Keywords(hdus[0].header), images
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Check the name and the folder.") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, fits.VerifyError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: not a readable FITS file ({error}). Copy or retrieve it again, or leave it out."
         ) from error
@@ -579,7 +600,7 @@ def _read_headers(path):
 
 def _read_compressed(path):
     """As `_read_headers`, of a gzipped or tile-compressed file, whose pixels are all unpacked at once."""
-    with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+    with silently(), fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
         images = {}
         for index, hdu in enumerate(hdus[1:], start=1):
             if not hdu.is_image:
@@ -606,12 +627,39 @@ def _null_pixels(header, name):
     if int(header["NAXIS"]):
         return None
     shape = int(header.get("NPIX2", 1)), int(header.get("NPIX1", 0))
-    return Pixels.filled(shape, np.int16 if name == "DQ" else np.float32, header.get("PIXVALUE", 0))
+    value = float(header.get("PIXVALUE", 0))
+    if not all(0 <= side <= LONGEST_SIDE for side in shape):
+        raise ValueError(f"NPIX1 and NPIX2 of a {name} extension are {shape[1]} and {shape[0]}")
+    if not math.isfinite(value) or (name == "DQ" and not -32768 <= value <= 32767):
+        raise ValueError(f"PIXVALUE of a {name} extension is {value:g}")
+    return Pixels.filled(shape, np.int16 if name == "DQ" else np.float32, value)
 
 
 def _check_axes(path, index, header):
     if int(header["NAXIS"]) != 2:
         raise InputError(f"{path}: extension {index} has {header['NAXIS']} axes; an image has 2.")
+    if int(header["BITPIX"]) not in (8, 16, 32, 64, -32, -64):
+        raise InputError(
+            f"{path}: BITPIX of extension {index} is {header['BITPIX']}; no FITS image has that."
+        )
+
+
+def _check_numbers(path, where, header, numbers):
+    """Refuse a header in which a number is none, or one that cannot be; what is missing is another matter."""
+    for keyword, (whole, least, greatest) in numbers.items():
+        value = header.get(keyword)
+        if value is None:
+            continue
+        try:
+            number = int(value) if whole else float(value)
+            good = not isinstance(value, bool) and number == float(value) and least <= number <= greatest
+        except (OverflowError, TypeError, ValueError):
+            good = False
+        if not good:
+            raise InputError(
+                f"{path}: {keyword} of the {where} is {value!r}; expected {'a whole number' if whole else 'a number'} "
+                f"from {least:g} to {greatest:g}. Repair the header, retrieve the file again, or leave it out."
+            )
 
 
 def _imset(path, hdus, version):

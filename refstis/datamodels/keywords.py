@@ -9,8 +9,9 @@ import numpy as np
 from astropy.io import fits
 
 from refstis.datamodels.blocks import RawHeader
+from refstis.errors import printable
 
-__all__ = ["Keywords", "header_double", "header_float"]
+__all__ = ["Keywords", "header_double", "header_float", "header_text"]
 
 
 def header_float(value: float | np.floating) -> float:
@@ -48,6 +49,22 @@ def header_double(value: float | np.floating) -> float:
         The number that the header's text stands for.
     """
     return float(format(float(value), ".12E")) + 0.0
+
+
+def header_text(text: str) -> str:
+    """A text as a header can hold it: names of files may have any characters, cards have printable ASCII.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        With escapes in place of other characters.
+    """
+    return printable(text).encode("ascii", "backslashreplace").decode()
 
 
 class Keywords:
@@ -156,7 +173,8 @@ class Keywords:
             if change is None:
                 header.remove(keyword, ignore_missing=True, remove_all=True)
             else:
-                header.set(keyword, *change)
+                value, comment = change
+                header.set(keyword, header_text(value) if isinstance(value, str) else value, comment)
         for line in self._history:
-            header.add_history(line)
+            header.add_history(header_text(line))
         return header

@@ -13,6 +13,7 @@ from astropy.time import Time
 
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.datamodels.exposure import Exposure, InputRecord
+from refstis.datamodels.keywords import header_text
 from refstis.errors import InputError
 
 __all__ = [
@@ -331,7 +332,7 @@ def averaged_header(first: Exposure, second: Exposure) -> fits.Header:
     histories = [ReferenceHistory.parse(e.primary.history) for e in (first, second)]
     del header["HISTORY"]
     for line in _averaged_history(header, histories, (first.name, second.name)):
-        header.add_history(line)
+        header.add_history(header_text(line))
     return header
 
 

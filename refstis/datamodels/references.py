@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from astropy.time import Time
 
-from refstis.datamodels.configuration import config_path
+from refstis.datamodels.configuration import config_path, expand_home
 from refstis.datamodels.exposure import Exposure
 from refstis.errors import ReferenceFileError
 
@@ -81,7 +81,7 @@ def resolve_name(name: str, folder: Path | None = None) -> tuple[Path | None, st
     if separator:
         root = os.environ.get(variable)
         return (Path(root) / rest if root else None), variable
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if folder is not None and not path.is_absolute() and not path.exists():
         return folder / path, ""
     return path, ""
@@ -127,7 +127,7 @@ def find_reference(
     if override:
         if override.strip().upper() == "N/A":
             return Reference(kind, "N/A", None, "override")
-        return _existing(Reference(kind, override, Path(override).expanduser().absolute(), "override"))
+        return _existing(Reference(kind, override, expand_home(override).absolute(), "override"))
     if associated:
         return _existing(Reference(kind, str(associated), Path(associated), "association"))
 

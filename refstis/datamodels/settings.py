@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from refstis.datamodels.configuration import expand_home
+from refstis.datamodels.damage import parse_yaml
 from refstis.errors import ConfigurationError
 
 __all__ = ["DEFAULT_FILE", "Settings"]
@@ -115,7 +116,7 @@ class Settings(BaseModel):
     @field_validator(*FOLDERS, "anneal_database", "private_key", "test_suite", mode="after")
     @classmethod
     def _expanded(cls, value: str | None) -> str | None:
-        return None if value is None else str(Path(os.path.expandvars(value)).expanduser())
+        return None if value is None else str(expand_home(os.path.expandvars(value)))
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Settings:
@@ -136,19 +137,19 @@ class Settings(BaseModel):
         ConfigurationError
             Names the key that is wrong, and never a value: it may be a password.
         """
-        path = Path(path).expanduser()
+        path = expand_home(path)
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = parse_yaml(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigurationError(
                 f"{path}: no such file. Write one: see the configuration page of the manual."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path}: cannot be read ({type(error).__name__}).") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            raise ConfigurationError(f"{path}: not YAML{where}. Expected lines 'key: value'.") from None
+        except ValueError as error:
+            # what is wrong there may be a password: only the place is told
+            where = str(error).partition(":")[0]
+            raise ConfigurationError(f"{path}: {where}. Expected lines 'key: value'.") from None
         if not isinstance(content, dict):
             raise ConfigurationError(f"{path}: expected lines 'key: value'.")
         try:

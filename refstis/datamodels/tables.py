@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from astropy.table import Table
 from refstis.calibration.blevcorr import BLEV_CLIP
 from refstis.calibration.crcorr import RejectionParameters
 from refstis.calibration.dqicorr import BadPixelRun
+from refstis.datamodels.damage import UNREADABLE, silently
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.keywords import header_float
 from refstis.errors import ReferenceFileError
@@ -99,20 +101,12 @@ class ReferenceTable:
                 header = dict(table.meta)
                 primary = header
             else:
-                with fits.open(path, memmap=False) as hdus:
+                with silently(), fits.open(path, memmap=False) as hdus:
                     primary, header = hdus[0].header, dict(hdus[1].header)
                     table = Table(hdus[1].data)
             rows = [{name.upper(): _plain(row[name]) for name in table.colnames} for row in table]
             return cls(path, rows, header, str(primary.get("PEDIGREE", "")), str(primary.get("DESCRIP", "")))
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            IndexError,
-            KeyError,
-            AttributeError,
-            fits.VerifyError,
-        ) as error:
+        except UNREADABLE as error:
             raise ReferenceFileError(f"{path}: not a readable reference table ({error}).") from error
 
     def value(self, row: dict[str, Any], column: str, kind: type = float) -> Any:
@@ -138,15 +132,19 @@ class ReferenceTable:
             Where the column is missing or holds no such number.
         """
         try:
-            return kind(row[column])
+            number = kind(row[column])
         except KeyError:
             raise ReferenceFileError(
                 f"{self.path}: no column {column}. Check that this is the right table."
             ) from None
-        except (TypeError, ValueError):
-            raise ReferenceFileError(
-                f"{self.path}: {column} is {row[column]!r}, which is not a number."
-            ) from None
+        except (OverflowError, TypeError, ValueError):
+            number = math.nan
+        if abs(number) < (2**31 if kind is int else math.inf):
+            return number
+        words = "a whole number of 32 bits" if kind is int else "a finite number"
+        raise ReferenceFileError(
+            f"{self.path}: {column} is {row[column]!r}, which is not {words}. Repair the table, or give another."
+        )
 
 
 def _plain(value):

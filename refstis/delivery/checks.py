@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refstis.datamodels.damage import UNREADABLE
 from refstis.delivery.limits import Bounds, Limits, load_limits
 from refstis.delivery.measures import compare, measure
 from refstis.delivery.products import Product, Source, open_products, product_paths
@@ -386,7 +387,7 @@ def _conformance(product: Product) -> Verdict:
         try:
             with fits.open(product.path, memmap=False) as hdus:
                 hdus.verify("warn")
-        except (OSError, ValueError, fits.VerifyError) as error:
+        except UNREADABLE as error:
             return Verdict("fits", FAIL, f"not a FITS file: {error}")
     faults = [" ".join(str(one.message).split()) for one in caught]
     return _header(

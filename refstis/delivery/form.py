@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from refstis.datamodels import config_path
+from refstis.datamodels.damage import parse_yaml
 from refstis.delivery.certification import Certification
 from refstis.delivery.checks import CAUTION, FAIL, Judgement
 from refstis.delivery.products import Product, open_products
@@ -69,8 +70,8 @@ def read_form_settings(path: str | os.PathLike | None = None) -> dict[str, Any]:
     if path is None:
         return shipped
     try:
-        own = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        own = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path}: cannot be read as YAML ({' '.join(str(error).split())})."
         ) from None

@@ -8,10 +8,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from refstis.datamodels import config_path
+from refstis.datamodels.damage import parse_yaml
 from refstis.errors import ConfigurationError
 
 __all__ = ["Bounds", "Limits", "Rule", "load_limits"]
@@ -190,12 +190,12 @@ class Limits(_Strict):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror or error}). Check --limits."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{path}: no valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(content, Mapping):
         raise ConfigurationError(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from refstis.datamodels.damage import UNREADABLE, read_asdf, silently
 from refstis.datamodels.reference_header import MONTHS, ReferenceHistory
 from refstis.errors import InputError
 
@@ -86,12 +85,14 @@ class Product:
         product = cls(Path(path).absolute())
         product.record, product.parameters = _read_record(product.path.with_suffix(".asdf"))
         try:
-            with _quietly(), fits.open(product.path, memmap=False) as hdus:
-                product.primary = hdus[0].header
+            with silently(), fits.open(product.path, memmap=False) as hdus:
+                product.primary = _legible(hdus[0].header)
                 found = {(hdu.name, hdu.ver): hdu for hdu in hdus[1:] if hdu.is_image}
-                product.sci_header = found["SCI", 1].header if ("SCI", 1) in found else fits.Header()
+                product.sci_header = (
+                    _legible(found["SCI", 1].header) if ("SCI", 1) in found else fits.Header()
+                )
                 images = {name: found[name, 1].data for name in ("SCI", "ERR", "DQ") if (name, 1) in found}
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, fits.VerifyError) as error:
+        except UNREADABLE as error:
             product.fault = f"cannot be read ({error or type(error).__name__})"
             return product
         missing = [name for name in ("SCI", "ERR", "DQ") if getattr(images.get(name), "ndim", 0) != 2]
@@ -215,12 +216,15 @@ class Product:
             return ""
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """What astropy finds odd, the check of conformance reports."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _legible(header: fits.Header) -> fits.Header:
+    """The cards that can be parsed; of the others the check of conformance reports."""
+    kept = fits.Header()
+    for card in header.cards:
+        try:
+            kept.append((card.keyword, card.value, card.comment))
+        except (ValueError, fits.VerifyError):
+            continue
+    return kept
 
 
 def parse_useafter(text: str) -> datetime | None:
@@ -254,16 +258,13 @@ def parse_useafter(text: str) -> datetime | None:
 def _read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         return {}, {}
-    import asdf
-
     try:
-        with asdf.open(path, memmap=False, lazy_load=False) as document:
-            tree = document.tree
-            record = dict(tree.get("record") or {})
-            parameters = {
-                "parameters": dict(tree.get("parameters") or {}),
-                "steps": list(tree.get("steps") or []),
-            }
+        tree = read_asdf(path)
+        record = dict(tree.get("record") or {})
+        parameters = {
+            "parameters": dict(tree.get("parameters") or {}),
+            "steps": list(tree.get("steps") or []),
+        }
     except (OSError, ValueError, TypeError):
         return {}, {}
     return record, parameters

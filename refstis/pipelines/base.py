@@ -23,6 +23,7 @@ from stpipe._log import LogConfig
 
 from refstis.datamodels.association import Association, ExposureLibrary
 from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.exposure import Exposure
 from refstis.stages.base import RefstisStep
 
@@ -188,7 +189,7 @@ class RefstisPipeline(Pipeline, RefstisStep):
     @staticmethod
     def _make_output_path(step, basepath=None, ext=None, suffix=None, **components):  # noqa: ARG004 - theirs
         """Where the product goes: ``--output_file`` exactly; else the association's name; else the input's stem."""
-        folder = Path(os.path.expandvars(step.output_dir or "")).expanduser()
+        folder = expand_home(os.path.expandvars(step.output_dir or ""))
         if basepath or step.output_file:
             exact = Path(basepath or step.output_file)
             return str(folder / exact.name if step.output_dir else exact)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
+from refstis.datamodels.configuration import expand_home
 from refstis.errors import ConfigurationError, InputError
 from refstis.retrieval.selection import (
     ArchiveFile,
@@ -142,7 +143,7 @@ def submit_xml_request(xml_request: str, settings: Mapping[str, Any]) -> HTTPRes
     """
     archive = _setting(settings, "archive")
     if settings.get("private_key"):
-        xml_request = _sign(xml_request, Path(str(settings["private_key"])).expanduser())
+        xml_request = _sign(xml_request, expand_home(str(settings["private_key"])))
     form = urlencode(
         {
             "dadshost": _setting(settings, "dads_host"),
@@ -181,14 +182,14 @@ def everything_retrieved(tracking_id: str) -> tuple[bool, bool]:
 
 
 def _configured_archive() -> str:
-    import yaml
+    from refstis.datamodels.damage import parse_yaml
 
     path = Path(_CONFIGURE_FILE).expanduser()
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return _ARCHIVE
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read as YAML: {error}") from error
     return str(settings.get("archive") or _ARCHIVE) if isinstance(settings, dict) else _ARCHIVE
 

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,7 +159,7 @@ class Folder:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
                 facts = primary_facts(stream)
             size = path.stat().st_size
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise _UnreadableError(f"cannot be read ({error})") from error
         if facts is None:
             raise _UnreadableError("has no FITS header")

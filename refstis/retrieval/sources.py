@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from refstis.datamodels.configuration import expand_home
 from refstis.errors import ConfigurationError
 from refstis.retrieval.selection import Recall, Remember, Selection, Source
 
@@ -76,7 +77,7 @@ def collect(observations_to_get: Sequence[str], settings: Mapping[str, Any]) -> 
         )
     source = open_source(settings.get("retrieve_from", "mast"), settings)
     findings = source.find(Selection(rootnames=tuple(observations_to_get)))
-    fetched = source.fetch(findings, Path(directory).expanduser(), progress=sys.stderr.isatty())
+    fetched = source.fetch(findings, expand_home(directory), progress=sys.stderr.isatty())
     missing = [*findings.excluded, *fetched.excluded, *fetched.failed]
     for left in missing:
         log.error("%s: %s.", left.name, left.reason)

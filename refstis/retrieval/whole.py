@@ -5,6 +5,7 @@ import gzip
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def why_not_whole(path: str | Path) -> str | None:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return why_cut_off(stream)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         return f"cannot be read ({error})"
 
 
@@ -68,19 +69,19 @@ def why_cut_off(stream: IO[bytes] | gzip.GzipFile) -> str | None:
     str or None
         As `why_not_whole` does.
     """
-    from astropy.io import fits
+    from refstis.datamodels.damage import UNREADABLE
 
     length = stream.seek(0, os.SEEK_END)
     position, hdus, announced = 0, 0, None
     while position < length:
-        header = _read_header(stream, position, b"XTENSION=" if hdus else b"SIMPLE  =")
-        if header is None:
-            return f"has no header at byte {position}" if hdus else "is not a FITS file"
         try:
+            header = _read_header(stream, position, b"XTENSION=" if hdus else b"SIMPLE  =")
+            if header is None:
+                return f"has no header at byte {position}" if hdus else "is not a FITS file"
             if hdus == 0 and isinstance(header.get("NEXTEND"), int):
                 announced = header["NEXTEND"] + 1
             position = stream.tell() + _data_length(header)
-        except (ArithmeticError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
+        except UNREADABLE as error:
             return f"has a broken header at byte {position} ({error})"
         hdus += 1
     if position != length:
@@ -103,18 +104,18 @@ def primary_facts(stream: IO[bytes] | gzip.GzipFile) -> dict[str, Any] | None:
     dict or None
         Its facts, as `~refstis.retrieval.selection.header_facts` gives them; None where no header ends yet.
     """
-    from astropy.io import fits
+    from refstis.datamodels.damage import UNREADABLE
 
-    header = _read_header(stream, 0, b"SIMPLE  =")
     try:
+        header = _read_header(stream, 0, b"SIMPLE  =")
         return None if header is None else header_facts(header)
-    except (ValueError, fits.VerifyError):
+    except UNREADABLE:
         return None
 
 
 def _read_header(stream: IO[bytes] | gzip.GzipFile, position: int, begin: bytes) -> Mapping[str, Any] | None:
     """Header that begins at this byte, the stream behind it; None where there is none, or not all of it."""
-    from astropy.io import fits
+    from refstis.datamodels.blocks import parse_header
 
     stream.seek(position)
     text = b""
@@ -124,7 +125,7 @@ def _read_header(stream: IO[bytes] | gzip.GzipFile, position: int, begin: bytes)
             return None
         text += block
         if any(block[card : card + 8] == b"END     " for card in range(0, _BLOCK, _CARD)):
-            return fits.Header.fromstring(text)
+            return parse_header(text)
     return None
 
 

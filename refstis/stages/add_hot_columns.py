@@ -10,7 +10,7 @@ from refstis.calibration.superbias import HOT_PIXEL, add_hot_columns
 from refstis.datamodels.exposure import Imset
 from refstis.errors import ReferenceFileError
 from refstis.stages.base import RefstisStep
-from refstis.stages.biascorr import reference_image
+from refstis.stages.biascorr import check_pixels, reference_image
 
 __all__ = ["AddHotColumnsStep", "open_baseline"]
 
@@ -105,4 +105,5 @@ def open_baseline(step, week, kind):
             f"{baseline.name}: FILETYPE is {baseline.primary.get('FILETYPE')!r}; a {kind} has {filetype!r}. Give one "
             f"(override_{kind})."
         )
+    check_pixels(baseline.name, image)
     return baseline, image

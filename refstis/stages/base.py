@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from stpipe import Step
 
+from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.references import Reference, find_reference
 
@@ -175,7 +176,7 @@ class RefstisStep(Step):
     @staticmethod
     def _make_output_path(step, basepath=None, ext=None, suffix=None, **components):
         """Where the result goes: ``--output_file`` exactly; else the input's root with the stage's name."""
-        folder = Path(os.path.expandvars(step.search_attr("output_dir") or "")).expanduser()
+        folder = expand_home(os.path.expandvars(step.search_attr("output_dir") or ""))
         exact = basepath or step.output_file
         if exact:
             exact = Path(exact)
@@ -213,7 +214,8 @@ def _literal(value):
 HOOKS = ("pre_hooks", "post_hooks")
 KNOWN_SUFFIXES = frozenset(
     ["raw", "flt", "flc", "crj", "blv", "tmp", "dqicorr", "blevcorr", "biascorr", "darkcorr", "tempcorr", "crcorr",
-     "normalize", "statflag", "clean_overscan", "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
+     "normalize", "statflag", "clean_overscan", "blend_superbias", "flag_defects",
+     "average", "replace_hot_columns", "replace_hot_pixels", "flag_hot_bias",
      "add_hot_columns", "flag_hot_dark", "fit_rates", "blend_baseline", "flag_hot_rates",
      "superdark", "reference_header", "refaver"]
 )  # fmt: skip

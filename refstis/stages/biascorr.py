@@ -17,9 +17,20 @@ from refstis.errors import ReferenceFileError
 from refstis.stages.base import RefstisStep
 from refstis.stages.ccd import ccd_parameters, with_ccd_keywords
 
-__all__ = ["BiasCorrStep", "matched_reference", "open_reference", "reference_image", "subtract_reference"]
+__all__ = [
+    "BiasCorrStep",
+    "check_pixels",
+    "matched_reference",
+    "open_reference",
+    "reference_image",
+    "subtract_reference",
+]
 
 logger = logging.getLogger(__name__)
+
+
+# A pixel of more, in whatever unit, is none; squares of such numbers leave the range of float32.
+MOST_COUNTS = 1e15
 
 
 class BiasCorrStep(RefstisStep):
@@ -127,7 +138,36 @@ def open_reference(path: Path) -> tuple[Exposure, ReferenceImage]:
 @functools.lru_cache(maxsize=2)
 def _open_reference(path, _modified, _size):
     reference = Exposure.open(path)
-    return reference, reference_image(reference)
+    image = reference_image(reference)
+    check_pixels(str(path), image)
+    return reference, image
+
+
+def check_pixels(name: str, image: ReferenceImage) -> None:
+    """Refuse a reference image whose pixels would spoil every exposure that it is used for.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    image : ReferenceImage
+        Its arrays.
+
+    Raises
+    ------
+    ReferenceFileError
+        Where a value or an uncertainty is not finite or beyond all sense, or an uncertainty is negative.
+    """
+    for extension, plane, least in (("SCI", image.sci, -MOST_COUNTS), ("ERR", image.err, 0.0)):
+        # of numbers that are none, comparisons are false
+        good = (plane >= least) & (plane <= MOST_COUNTS)
+        if not good.all():
+            bad = np.argwhere(~good)
+            y, x = bad[0]
+            raise ReferenceFileError(
+                f"{name}: {extension} of pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more is {plane[y, x]:g}; "
+                f"expected finite numbers{'' if least else ' from 0 up'}. Repair the file, or give another."
+            )
 
 
 def reference_image(reference: Exposure) -> ReferenceImage:

@@ -12,7 +12,7 @@ from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.reference_header import averaged_header
 from refstis.errors import InputError
 from refstis.stages.base import RefstisStep
-from refstis.stages.biascorr import reference_image
+from refstis.stages.biascorr import check_pixels, reference_image
 from refstis.stages.statflag import with_statistics
 
 __all__ = ["RefaverStep"]
@@ -51,7 +51,10 @@ class RefaverStep(RefstisStep):
             raise InputError(f"refaver: {len(files)} file(s); it averages 2 reference files.")
         one, two = (self.open(file) for file in files)
         header = averaged_header(one, two)
-        average = average_references(reference_image(one), reference_image(two))
+        images = reference_image(one), reference_image(two)
+        for exposure, image in zip((one, two), images, strict=True):
+            check_pixels(exposure.name, image)
+        average = average_references(*images)
         imset = with_statistics(Imset.of_arrays(*average, one.imsets[0])).with_keywords(
             {"NCOMBINE": one.ncombine + two.ncombine}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from astropy.time import Time
 
 from refstis.datamodels.exposure import Imset
-from refstis.datamodels.keywords import Keywords
+from refstis.datamodels.keywords import Keywords, header_text
 from refstis.datamodels.reference_header import PRODUCTS, reference_keywords
 from refstis.errors import ConfigurationError
 from refstis.stages.base import RefstisStep
@@ -60,7 +60,7 @@ class ReferenceHeaderStep(RefstisStep):
         )
         product = exposure.changed(imsets=[kept])
         for line in history:
-            header.add_history(line)
+            header.add_history(header_text(line))
         return type(product)(
             primary=Keywords(header),
             imsets=product.imsets,

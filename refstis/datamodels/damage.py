@@ -1,0 +1,110 @@
+"""Reading files that may be damaged: whatever a library raises or warns of there becomes one known error."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from astropy.io import fits
+
+__all__ = ["UNREADABLE", "parse_yaml", "read_asdf", "silently"]
+
+# What astropy raises, in this place or that, where the bytes of a file are not what its headers say.
+UNREADABLE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, TypeError, ValueError,
+    fits.VerifyError, re.error, zlib.error,
+)  # fmt: skip
+# What the constructors of YAML raise of their own: of a date 2013-02-30, of !!bool x, of a thousand brackets.
+_NOT_YAML = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Read a file without warnings: what is wrong with it becomes an error or a verdict of ours, or does not matter.
+
+    Python's list of warning filters belongs to all threads, so that only one of them may have changed it at a time.
+
+    Yields
+    ------
+    None
+        While nothing is warned of.
+    """
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML of plain values; nothing in it is executed.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    object
+        Mappings, lists, strings, numbers, dates.
+
+    Raises
+    ------
+    ValueError
+        In one line, where the text is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except _NOT_YAML as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ValueError(f"not YAML{where}: {' '.join(str(problem).split())}") from None
+
+
+def read_asdf(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the tree of an ASDF file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    dict
+        Its tree.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    ValueError
+        In one line, where it cannot be read as ASDF.
+    """
+    import asdf
+
+    try:
+        with silently(), asdf.open(Path(path), lazy_load=False, memmap=False) as file:
+            return dict(file.tree)
+    except FileNotFoundError:
+        raise
+    except (*UNREADABLE, *_NOT_YAML, RuntimeError, asdf.ValidationError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
