@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ NOT_COSMIC_RAY = ~COSMIC_RAY
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
 TILE_BYTES = 16 * 2**20
+# Floats that a line of the stack is longer than one of the image.
+LINE_PADDING = 16
 # Rows that the sky is taken of at a time, histograms side by side, the range (DN) that pixels are counted in first, and
 # where the histogram of the sky begins if there are values below that.
 SKY_ROWS = 128
@@ -50,6 +53,8 @@ SKY_LOW, SKY_HIGH = -1001, 3000
 SKY_LEAST = -1000
 # Pixels whose sums are taken side by side, and rows after which these are added up.
 SKY_WIDTH, SKY_GROUP = 64, 8
+# Upper ends of the histogram (DN) that are tried at most before the mean is summed in order.
+SKY_DOUBT = 16
 
 
 class Image(Protocol):
@@ -243,8 +248,8 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     Values are cut towards zero, so the bin of 0 is two DN wide and the mode of zero-mean data lies near +0.5.
 
     The ends of the histogram follow from the least value and from the float32 mean, summed in raster order. Pixels are
-    counted over a wide range, of which the histogram is a part, so that they are gone through once. Where a rough sum
-    shows that the rounding of the sequential sum could not change the upper end, that sum is spared.
+    counted over a wide range, of which the histogram is a part, so that they are gone through once. Where the mode is
+    the same for all upper ends that the rounding of the sequential sum could lead to, that sum is spared.
     """
     columns = sci.shape[1]
     bad = np.empty(0, dtype=np.int64) if flagged is None else flagged
@@ -284,14 +289,17 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     # each of the sequential additions rounds by half a unit in the last place at most, of a sum that is itself off by
     # less than its bound as long as the additions are fewer than 2**23
     doubt = 2.0 * 2.0**-24 * reach if good < 2**23 else math.inf
-    high = _histogram_end(total / good - doubt)
-    if high != _histogram_end(total / good + doubt):
-        exact = np.float32(0)
-        for pixels, places in bands():
-            exact = _sequential_total(_patched(pixels, places), exact)
-        high = _histogram_end(np.float32(exact / np.float32(good)))
-    if low >= SKY_LOW and high <= SKY_HIGH:
-        return _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low)
+    ends = _histogram_end(total / good - doubt), _histogram_end(total / good + doubt)
+    if SKY_LOW <= low and ends[1] <= min(SKY_HIGH, ends[0] + SKY_DOUBT):
+        modes = {
+            _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low) for high in range(ends[0], ends[1] + 1)
+        }
+        if len(modes) == 1:
+            return modes.pop()
+    exact = np.float32(0)
+    for pixels, places in bands():
+        exact = _sequential_total(_patched(pixels, places), exact)
+    high = _histogram_end(np.float32(exact / np.float32(good)))
     return _mode(survey(low, high)[2][1:-1], low)
 
 
@@ -340,73 +348,194 @@ def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
                 )
 
 
-@njit(nogil=True, cache=True)
-def _flag_image(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, flags):
-    """For each pixel, bit 1: beyond the limit; bit 2: beyond the limit of a hit's neighbour."""
-    rog2 = noise * noise
-    e2 = efac * efac
-    zero = np.float32(0)
-    for y in range(rate.shape[0]):
-        for x in range(rate.shape[1]):
-            a = guess[y, x]
-            if use_variance:
-                limit = sig2 * variance[y, x]
-                spill = limit
-            else:
-                dum = a * efac + sky
-                value = max(dum, zero)
-                signal = max(dum - sky, zero)
-                base = rog2 + value / gain
-                limit = (sig2 * (base + (scale * signal) * (scale * signal))) / e2
-                spill = (sig2 * base) / e2
-            d = rate[y, x] - a
-            d2 = d * d
-            flags[y, x] = np.uint8(d2 > limit) | (np.uint8(not (d2 <= psig2 * spill)) << np.uint8(1))
+# One loop for each step of the formulas, over neighbouring pixels of a line: few arrays at a time, so that the compiler
+# makes vector instructions. What multiplies or divides by 1, or adds 0, is left out, as it changes no bit.
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _limits_of_line(guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, limit, spill):
+    """Limits of the squared deviation: of a hit, and, before the threshold, of a hit's neighbour.
+
+    Without multiplicative noise they are equal, and the second is not made.
+    """
+    rog2, e2, zero = noise * noise, efac * efac, np.float32(0)
+    columns = guess.shape[0]
+    if use_variance:
+        for x in range(columns):
+            limit[x] = sig2 * variance[x]
+        if scale != 0:
+            spill[:] = limit
+        return
+    if gain == 1:
+        for x in range(columns):
+            limit[x] = rog2 + max(guess[x] * efac + sky, zero)
+    else:
+        for x in range(columns):
+            limit[x] = rog2 + max(guess[x] * efac + sky, zero) / gain
+    if scale != 0:
+        for x in range(columns):
+            spill[x] = (sig2 * limit[x]) / e2
+        for x in range(columns):
+            signal = max((guess[x] * efac + sky) - sky, zero)
+            limit[x] = limit[x] + (scale * signal) * (scale * signal)
+    if e2 == 1:
+        for x in range(columns):
+            limit[x] = sig2 * limit[x]
+    else:
+        for x in range(columns):
+            limit[x] = (sig2 * limit[x]) / e2
 
 
 @njit(nogil=True, cache=True)
-def _mark(flags, excluded, has_excluded, width, rej2, mask):
-    """Mask of one image in raster order. A neighbour of a hit loses its exclusion, and may then be a hit itself."""
+def _flag_line(rate, guess, limit, spill, psig2, flags):
+    """For each pixel, bit 1: beyond the limit; bit 2: beyond the limit of a hit's neighbour. Whether there is a hit."""
+    for x in range(rate.shape[0]):
+        d = rate[x] - guess[x]
+        d2 = d * d
+        flags[x] = np.uint8(d2 > limit[x]) | (np.uint8(not (d2 <= psig2 * spill[x])) << np.uint8(1))
+    found = np.uint8(0)
+    for x in range(rate.shape[0]):
+        found |= flags[x]
+    return found & np.uint8(1)
+
+
+@njit(nogil=True, cache=True)
+def _mark(flags, hits, excluded, has_excluded, width, rej2, mask, marked):
+    """Mask of one image in raster order. A neighbour of a hit loses its exclusion, and may then be a hit itself.
+
+    Marked are the lines whose mask is not all USED.
+    """
     rows, columns = flags.shape
-    if has_excluded:
-        for y in range(rows):
+    for y in range(rows):
+        if has_excluded:
             for x in range(columns):
                 mask[y, x] = EXCLUDED if excluded[y, x] else USED
-    else:
-        mask[:] = USED
+        elif marked[y]:
+            mask[y] = USED
+        marked[y] = has_excluded
     for y in range(rows):
-        hits = np.uint8(0)
-        for x in range(columns):
-            hits |= flags[y, x]
-        if not hits & 1:
+        if not hits[y]:
             continue
         for x in range(columns):
             if not flags[y, x] & 1 or mask[y, x] == EXCLUDED:
                 continue
             mask[y, x] = HIT
+            marked[y] = True
             for j in range(max(y - width, 0), min(y + width, rows - 1) + 1):
                 for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
                     if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
                         continue
                     if flags[j, i] & 2 and mask[j, i] != HIT:
                         mask[j, i] = SPILL
+                        marked[j] = True
 
 
 @njit(nogil=True, cache=True)
-def _accumulate(rate, mask, efac, sky, gain, noise, scale, last, total, weight, variance):
-    """Add the used pixels of one image to the sums."""
-    rog2 = noise * noise
+def _add_line(rate, efac, mask, marked, signal, total, weight):
+    """Add the used pixels of a line to the sums; signal is what each pixel holds without the sky."""
     zero = np.float32(0)
-    for y in range(rate.shape[0]):
-        for x in range(rate.shape[1]):
-            used = mask[y, x] == USED
-            signal = rate[y, x] * efac
-            total[y, x] += signal if used else zero
-            weight[y, x] += efac if used else zero
+    for x in range(rate.shape[0]):
+        signal[x] = rate[x] * efac
+    if not marked:
+        for x in range(rate.shape[0]):
+            total[x] += signal[x]
+            weight[x] += efac
+        return
+    for x in range(rate.shape[0]):
+        used = mask[x] == USED
+        total[x] += signal[x] if used else zero
+        weight[x] += efac if used else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_variance_of_line(signal, sky, gain, noise, scale, mask, marked, scratch, variance):
+    """Add the variance of the used pixels of a line."""
+    rog2, zero = noise * noise, np.float32(0)
+    for x in range(signal.shape[0]):
+        signal[x] = max(signal[x] + sky, zero)
+    if gain == 1:
+        for x in range(signal.shape[0]):
+            scratch[x] = rog2 + signal[x]
+    else:
+        for x in range(signal.shape[0]):
+            scratch[x] = rog2 + signal[x] / gain
+    if scale != 0:
+        for x in range(signal.shape[0]):
+            scratch[x] += (scale * signal[x]) * (scale * signal[x])
+    if marked:
+        for x in range(signal.shape[0]):
+            scratch[x] = scratch[x] if mask[x] == USED else zero
+    for x in range(signal.shape[0]):
+        variance[x] += scratch[x]
+
+
+@njit(nogil=True, cache=True)
+def _pack_line(mask, bits, rejections):
+    """Rejected pixels of a line as bits, and one more rejection for each of them; return their number."""
+    count = 0
+    for x in range(mask.shape[0]):
+        if mask[x] & 1:
+            bits[x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
+            rejections[x] += 1
+            count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _iterate(
+    stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded, has_excluded,
+    last, first_row, last_row, total, weight, scatter, rejections, bits,
+):  # fmt: skip
+    """One iteration over a tile: mark each image by the guess and add what is used, image after image.
+
+    The stack may have more rows and columns than the guess. Bits and rejections are those of the rows first_row to
+    last_row, and are made in the last iteration. Returns the number of rejected pixels in these rows.
+    """
+    rows, columns = guess.shape
+    width = int(np.float64(radius) + 1e-5)
+    flags, mask = np.empty((rows, columns), dtype=np.uint8), np.zeros((rows, columns), dtype=np.uint8)
+    hits, marked = np.empty(rows, dtype=np.uint8), np.zeros(rows, dtype=np.bool_)
+    limit, spill = np.empty(columns, dtype=np.float32), np.empty(columns, dtype=np.float32)
+    count = 0
+    for n in range(stack.shape[0]):
+        constants = efac[n], sky[n], gain[n], noise[n]
+        for y in range(rows):
+            _limits_of_line(
+                guess[y], variance[y], use_variance, constants[0], constants[1], constants[2], constants[3], scale,
+                sig2, limit, spill,
+            )  # fmt: skip
+            near = limit if scale == 0 else spill
+            hits[y] = _flag_line(stack[n, y, :columns], guess[y], limit, near, psig2, flags[y])
+        excluded_n = excluded[n if has_excluded[n] else 0]
+        _mark(flags, hits, excluded_n, has_excluded[n], width, radius * radius, mask, marked)
+        for y in range(rows):
+            _add_line(stack[n, y, :columns], efac[n], mask[y], marked[y], limit, total[y], weight[y])
             if last:
-                value = max(signal + sky, zero)
-                term = (rog2 + value / gain) + (scale * value) * (scale * value)
-                variance[y, x] += term if used else zero
+                _add_variance_of_line(
+                    limit, sky[n], gain[n], noise[n], scale, mask[y], marked[y], spill, scatter[y]
+                )
+                if marked[y] and first_row <= y < last_row:
+                    count += _pack_line(mask[y], bits[n, y - first_row], rejections[y - first_row])
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _means(total, weight, empty, guess):
+    """Means of the used pixels; a pixel that is used in no image becomes the value for empty ones, unless NaN."""
+    keep = np.isnan(empty)
+    for y in range(guess.shape[0]):
+        for x in range(guess.shape[1]):
+            mean = total[y, x] / weight[y, x]
+            guess[y, x] = mean if weight[y, x] > 0 else (guess[y, x] if keep else empty)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _uncertainties(scatter, weight, error):
+    """Uncertainties of the means, 0 where no image is used."""
+    for y in range(error.shape[0]):
+        for x in range(error.shape[1]):
+            value = np.float32(np.sqrt(np.float64(scatter[y, x])) / np.float64(weight[y, x]))
+            error[y, x] = value if weight[y, x] > 0 else np.float32(0)
 
 
 def _halo(parameters):
@@ -439,7 +568,8 @@ class _Stack:
         self.average = np.empty(self.shape, dtype=np.float32)
         self.error = np.empty(self.shape, dtype=np.float32)
         self.dq = np.empty(self.shape, dtype=np.int16)
-        self.bits = np.empty((len(images), ny, (nx + 7) // 8), dtype=np.uint8)
+        self.bits = np.zeros((len(images), ny, (nx + 7) // 8), dtype=np.uint8)
+        self._scratch = threading.local()
 
     def _sky(self, image):
         if image.dq is None:
@@ -468,6 +598,24 @@ class _Stack:
         unique = {id(image.dq): image.dq for image in self.images if image.dq is not None}
         return bool(bits) and any((dq[:] & bits).any() for dq in unique.values())
 
+    def _rates(self, rows):
+        """Stack of the rates of some rows, in memory that the next tile of the thread uses again.
+
+        It may have more rows and columns than are asked for.
+        """
+        ny, nx = rows.stop - rows.start, self.shape[1]
+        stack = getattr(self._scratch, "stack", None)
+        if stack is None or stack.shape[1] < ny:
+            # lines are somewhat longer: images whose distance is a power of 2 would displace each other in the caches
+            stack = self._scratch.stack = np.empty(
+                (len(self.images), ny, nx + LINE_PADDING), dtype=np.float32
+            )
+        for n, image in enumerate(self.images):
+            np.subtract(image.sci[rows], self.sky[n], out=stack[n, :ny, :nx])
+            if self.efac[n] != 1:
+                np.divide(stack[n, :ny, :nx], self.efac[n], out=stack[n, :ny, :nx])
+        return stack
+
     def _tile(self, begin, end):
         """Combine the rows begin to end; return the number of rejected pixels in them."""
         parameters, images = self.parameters, self.images
@@ -475,62 +623,41 @@ class _Stack:
         halo = _halo(parameters)
         top, bottom = max(begin - halo, 0), min(end + halo, ny)
         rows = slice(top, bottom)
-        stack = np.empty((len(images), bottom - top, nx), dtype=np.float32)
-        for n, image in enumerate(images):
-            np.subtract(image.sci[rows], self.sky[n], out=stack[n])
-            if self.efac[n] != 1:
-                np.divide(stack[n], self.efac[n], out=stack[n])
+        stack = self._rates(rows)
 
-        guess = np.empty(stack.shape[1:], dtype=np.float32)
+        guess = np.empty((bottom - top, nx), dtype=np.float32)
         variance = np.zeros_like(guess)
         from_minimum = parameters.initial_guess == "minimum"
         if from_minimum:
-            self._minimum(stack, rows, guess, variance)
+            self._minimum(stack[:, : bottom - top, :nx], rows, guess, variance)
         else:
             stack_median(stack, guess)
 
-        excluded = [self._excluded(image, rows) for image in images]
-        mask = np.empty(stack.shape, dtype=np.uint8)
-        flags = np.empty(stack.shape[1:], dtype=np.uint8)
-        radius = np.float32(parameters.radius)
-        width = math.trunc(float(radius) + 1e-5)
+        masks = [self._excluded(image, rows) for image in images]
+        has_excluded = np.array([mask is not None for mask in masks])
+        excluded = np.zeros((len(images) if has_excluded.any() else 1, *guess.shape), dtype=np.uint8)
+        for n in np.flatnonzero(has_excluded):
+            excluded[n] = masks[n]
         threshold = np.float32(parameters.threshold)
         psig2 = threshold * threshold if threshold > 0 else np.float32(-1)
+        rejections = np.zeros((end - begin, nx), dtype=np.uint16)
         for iteration, sigma in enumerate(parameters.sigmas):
             last = iteration == len(parameters.sigmas) - 1
             total, weight, scatter = (np.zeros_like(guess) for _ in range(3))
-            for n in range(len(images)):
-                noise = self.efac[n], self.sky[n], self.gain[n], self.noise[n], self.scale
-                _flag_image(
-                    stack[n], guess, variance, from_minimum and iteration == 0, *noise,
-                    np.float32(sigma) * np.float32(sigma), psig2, flags,
-                )  # fmt: skip
-                has_excluded = excluded[n] is not None
-                _mark(
-                    flags,
-                    excluded[n] if has_excluded else flags,
-                    has_excluded,
-                    width,
-                    radius * radius,
-                    mask[n],
-                )
-                _accumulate(stack[n], mask[n], *noise, last, total, weight, scatter)
-            used = weight > 0
-            if last:
-                guess[:] = 0
-            np.divide(total, weight, out=guess, where=used)
-        error = np.zeros_like(guess)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            error[used] = (np.sqrt(scatter.astype(np.float64)) / weight.astype(np.float64)).astype(
-                np.float32
-            )[used]
+            count = _iterate(
+                stack, guess, variance, from_minimum and iteration == 0, self.efac, self.sky, self.gain, self.noise,
+                self.scale, np.float32(sigma) * np.float32(sigma), psig2, np.float32(parameters.radius), excluded,
+                has_excluded, last, begin - top, end - top, total, weight, scatter, rejections,
+                self.bits[:, begin:end],
+            )  # fmt: skip
+            _means(total, weight, np.float32(0 if last else np.nan), guess)
+        error = np.empty_like(guess)
+        _uncertainties(scatter, weight, error)
 
         inner = slice(begin - top, end - top)
         self.average[begin:end], self.error[begin:end] = guess[inner], error[inner]
-        rejected = mask[:, inner] & 1
-        self.bits[:, begin:end] = np.packbits(rejected, axis=2)
-        self.dq[begin:end] = self._combined_flags(slice(begin, end), rejected)
-        return int(np.count_nonzero(rejected))
+        self.dq[begin:end] = self._combined_flags(slice(begin, end), rejections == len(images))
+        return count
 
     def _minimum(self, stack, rows, guess, variance):
         chosen = np.argmin(stack, axis=0)
@@ -556,7 +683,7 @@ class _Stack:
         return excluded.view(np.uint8) if excluded.any() else None
 
     def _combined_flags(self, rows, rejected):
-        combined = np.where(rejected.all(axis=0), np.int16(COSMIC_RAY), np.int16(0))
+        combined = np.where(rejected, np.int16(COSMIC_RAY), np.int16(0))
         # images often share one bad pixel mask: take each array once
         for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
             combined |= dq[rows] & np.int16(NOT_COSMIC_RAY)

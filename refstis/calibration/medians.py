@@ -228,7 +228,7 @@ def _middle_of_sorted(values, out):
 
 @njit(nogil=True, cache=True)
 def _stack_medians(stack, network, out):
-    images, rows, columns = stack.shape
+    images, (rows, columns) = stack.shape[0], out.shape
     values = np.zeros((images, BLOCK), dtype=np.float32)
     sample, found = np.empty((SAMPLE, BLOCK), dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
     # arrays of their own: of parts of one array the compiler cannot tell that they do not overlap
@@ -262,7 +262,7 @@ def stack_median(stack: np.ndarray, out: np.ndarray) -> None:
     Parameters
     ----------
     stack : numpy.ndarray
-        float32 array (image, row, column).
+        float32 array (image, row, column); it may have more rows and columns than there are medians.
     out : numpy.ndarray
         Where the medians go, float32 (row, column); the mean of the two central values for an even number of images.
     """
