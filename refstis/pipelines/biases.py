@@ -10,10 +10,12 @@ from refstis.pipelines.base import RefstisPipeline
 from refstis.stages import (
     AddHotColumnsStep,
     AverageStep,
+    BlendSuperbiasStep,
     BlevCorrStep,
     CleanOverscanStep,
     CrCorrStep,
     DqiCorrStep,
+    FlagDefectsStep,
     FlagHotBiasStep,
     NormalizeStep,
     ReferenceHeaderStep,
@@ -42,6 +44,7 @@ class BaseBiasPipeline(RefstisPipeline):
         "average": AverageStep,
         "replace_hot_columns": ReplaceHotColumnsStep,
         "replace_hot_pixels": ReplaceHotPixelsStep,
+        "flag_defects": FlagDefectsStep,
         "reference_header": ReferenceHeaderStep,
     }
 
@@ -66,7 +69,8 @@ class BaseBiasPipeline(RefstisPipeline):
         self.reference_header.product = "basebias"
         mean = self.average.run(self._combined(self.clean_overscan.run(list(self.library(inputs)))))
         columns = self.replace_hot_columns.run(mean)
-        return self.reference_header.run(self.replace_hot_pixels.run(columns, mean))
+        pixels = self.replace_hot_pixels.run(columns, mean)
+        return self.run_each(("flag_defects", "reference_header"), pixels)
 
     def _combined(self, biases):
         """Each file combined alone, one after the other, so that only one has its pixels in memory."""
@@ -99,6 +103,7 @@ class RefBiasPipeline(RefstisPipeline):
         "crcorr": CrCorrStep,
         "normalize": NormalizeStep,
         "flag_hot_bias": FlagHotBiasStep,
+        "flag_defects": FlagDefectsStep,
         "reference_header": ReferenceHeaderStep,
     }
 
@@ -118,7 +123,9 @@ class RefBiasPipeline(RefstisPipeline):
         self.reference_header.product = "refbias"
         biases = self.clean_overscan.run(list(self.library(inputs)))
         frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
-        return self.run_each(("normalize", "flag_hot_bias", "reference_header"), self.crcorr.run(frames))
+        return self.run_each(
+            ("normalize", "flag_hot_bias", "flag_defects", "reference_header"), self.crcorr.run(frames)
+        )
 
 
 class WeekBiasPipeline(RefstisPipeline):
@@ -134,6 +141,8 @@ class WeekBiasPipeline(RefstisPipeline):
         "crcorr": CrCorrStep,
         "normalize": NormalizeStep,
         "add_hot_columns": AddHotColumnsStep,
+        "blend_superbias": BlendSuperbiasStep,
+        "flag_defects": FlagDefectsStep,
         "reference_header": ReferenceHeaderStep,
     }
 
@@ -152,7 +161,13 @@ class WeekBiasPipeline(RefstisPipeline):
         """
         self.reference_header.product = "weekbias"
         library = self.library(inputs)
+        if self.blend_superbias.override_basebias is None:
+            # the two stages stand in for each other
+            self.blend_superbias.override_basebias = self.add_hot_columns.override_basebias
         self.add_hot_columns.get_reference(library.exposures[0], "basebias")
         biases = self.clean_overscan.run(list(library))
         frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
-        return self.run_each(("normalize", "add_hot_columns", "reference_header"), self.crcorr.run(frames))
+        return self.run_each(
+            ("normalize", "add_hot_columns", "blend_superbias", "flag_defects", "reference_header"),
+            self.crcorr.run(frames),
+        )

@@ -4,6 +4,7 @@ from refstis.stages.add_hot_columns import AddHotColumnsStep
 from refstis.stages.average import AverageStep
 from refstis.stages.biascorr import BiasCorrStep
 from refstis.stages.blend_baseline import BlendBaselineStep
+from refstis.stages.blend_superbias import BlendSuperbiasStep
 from refstis.stages.blevcorr import BlevCorrStep
 from refstis.stages.clean_overscan import CleanOverscanStep
 from refstis.stages.crcorr import CrCorrStep
@@ -11,6 +12,7 @@ from refstis.stages.daily import DailyStep
 from refstis.stages.darkcorr import DarkCorrStep
 from refstis.stages.dqicorr import DqiCorrStep
 from refstis.stages.fit_rates import FitRatesStep
+from refstis.stages.flag_defects import FlagDefectsStep
 from refstis.stages.flag_hot_bias import FlagHotBiasStep
 from refstis.stages.flag_hot_dark import FlagHotDarkStep
 from refstis.stages.flag_hot_rates import FlagHotRatesStep
@@ -28,6 +30,7 @@ __all__ = [
     "AverageStep",
     "BiasCorrStep",
     "BlendBaselineStep",
+    "BlendSuperbiasStep",
     "BlevCorrStep",
     "CleanOverscanStep",
     "CrCorrStep",
@@ -35,6 +38,7 @@ __all__ = [
     "DarkCorrStep",
     "DqiCorrStep",
     "FitRatesStep",
+    "FlagDefectsStep",
     "FlagHotBiasStep",
     "FlagHotDarkStep",
     "FlagHotRatesStep",

@@ -6,7 +6,7 @@ from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.tables import CcdParameters, ReferenceTable, read_ccd_parameters
 from refstis.stages.base import RefstisStep
 
-__all__ = ["ccd_parameters", "photmode", "with_ccd_keywords"]
+__all__ = ["ccd_parameters", "last_row_first", "photmode", "with_ccd_keywords"]
 
 
 def ccd_parameters(step: RefstisStep, exposure: Exposure) -> CcdParameters:
@@ -25,6 +25,22 @@ def ccd_parameters(step: RefstisStep, exposure: Exposure) -> CcdParameters:
         Gain, read noise, saturation and bias level.
     """
     return read_ccd_parameters(ReferenceTable.open(step.get_reference(exposure, "ccdtab").file), exposure)
+
+
+def last_row_first(exposure: Exposure) -> bool:
+    """Whether the row with the highest index is read first.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    bool
+        True for the amplifiers C and D, which are above the top row.
+    """
+    return str(exposure.primary.get("CCDAMP", "D")).strip()[:1].upper() in {"C", "D"}
 
 
 def with_ccd_keywords(exposure: Exposure, ccd: CcdParameters) -> Exposure:
