@@ -53,7 +53,7 @@ class BlendSuperbiasStep(RefstisStep):
         )
         words = (
             f"Values are those of the baseline superbias {baseline.name}, unless the week's differ: single pixels by "
-            f"the probability that they have changed ({self.changed:g} before they are compared), columns from the row on "
-            f"where they differ by {self.sigma:g} sigma. {int(np.count_nonzero(own > 0.5))} pixels have the week's."
+            f"the probability that they have changed ({self.changed:g} before they are compared), columns from the row "
+            f"on where they differ by {self.sigma:g} sigma. {int(np.count_nonzero(own > 0.5))} pixels have the week's."
         )
         return week.changed(imsets=[Imset.of_arrays(*result, week.imsets[0])], procedure=words)

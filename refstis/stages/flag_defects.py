@@ -49,7 +49,7 @@ class FlagDefectsStep(RefstisStep):
         )
         words = (
             f"{int(np.count_nonzero(dq & HOT_PIXEL))} pixels that stand out of a running median of {self.kernel[0]} "
-            f"rows by {self.kernel[1]} columns by {self.sigma:g} sigma and {self.excess:g} DN, by themselves or with their "
-            "column from some row on, are flagged as hot (DQ 16)."
+            f"rows by {self.kernel[1]} columns by {self.sigma:g} sigma and {self.excess:g} DN, by themselves or with "
+            "their column from some row on, are flagged as hot (DQ 16)."
         )
         return bias.changed(imsets=[imset.with_pixels(dq=Pixels.of(dq))], procedure=words)

@@ -1,0 +1,295 @@
+"""Products of the profiles against the truth of simulated months.
+
+    python benchmarks/accuracy.py                     the report: ten seeds at three epochs, small frames
+    python benchmarks/accuracy.py --tuning            the five seeds that parameters were chosen with
+    python benchmarks/accuracy.py --size full --seeds 1
+    python benchmarks/accuracy.py --ablation --size full --seeds 1 --products biases
+
+Small frames have a sixteenth of the pixels, with the statistics of unbinned ones; the noise of the bias level, which
+comes from the overscan, is larger in them. What is measured lies in the output folder: `accuracy.json`, with the
+figures of every product of every month, and `accuracy.md`, with medians and ranges.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import refstis
+from refstis.anneal.policy import load_profile
+from refstis.datamodels.atomic import atomic_write
+from refstis.demo.chain import make_products
+from refstis.simulation import simulate
+from refstis.simulation.scoring import Comparison, compare
+from refstis.simulation.truth import Truth
+
+EPOCHS = (1999, 2009, 2023)
+TUNING_SEEDS = (101, 102, 103, 104, 105)
+REPORT_SEEDS = (501, 502, 503, 504, 505, 506, 507, 508, 509, 510)
+PROFILES = ("heritage", "improved")
+
+# The thresholds of unbinned frames, for frames that have the layout of 4x4.
+SMALL_POLICY = """
+selection: {dark: {binning: [4, 4]}}
+superbias:
+  - {gain: 1, xbin: 4, ybin: 4, refbias_from: 98, division: WK}
+  - {gain: 4, xbin: 4, ybin: 4, refbias_from: 1, division: BIWK}
+"""
+
+# What is taken over from `improved`, one after the other.
+ABLATION = {
+    "heritage": (),
+    "charge out of the virtual overscan": ("clean_overscan",),
+    "means of the overscan": ("blevcorr",),
+    "noise model, pixels that change": ("crcorr",),
+    "hot columns and pixels kept": ("replace_hot_columns", "replace_hot_pixels"),
+    "week drawn towards the month": ("add_hot_columns", "blend_superbias"),
+    "defects flagged where they are": ("flag_hot_bias", "flag_defects"),
+    "improved": None,
+}
+
+Figures = dict[str, float]
+
+
+def figures_of_superbias(comparison: Comparison) -> tuple[Figures, Figures]:
+    """Figures of a superbias, and the limits of those that have one."""
+    found = comparison.figures
+    ordinary, columns, pulls = found["ordinary"], found["columns"], found["pulls"]
+    excess = comparison.truth - np.median(comparison.truth, axis=1, keepdims=True)
+    figures = {
+        "mean error, absolute (DN)": abs(ordinary["mean"]),
+        "tilt along the lines, absolute (DN)": abs(columns["tilt"]),
+        "column means, rms (DN)": columns["rms"],
+        "ordinary pixels: rms over limit": ordinary["rms_ratio"],
+        "hot columns: mean error (DN)": found["hot_columns"].get("mean", np.nan),
+        "hot columns: rms over limit": found["hot_columns"].get("rms_ratio", np.nan),
+        "hot pixels: mean error (DN)": found["hot_pixels"].get("mean", np.nan),
+        "hot pixels: rms over limit": found["hot_pixels"].get("rms_ratio", np.nan),
+        "ordinary pixels: standard deviation of pulls": pulls["ordinary"]["standard_deviation"],
+        "hot pixels and columns: standard deviation of pulls": pulls["hot"].get("standard_deviation", np.nan),
+        "hot pixels and columns: pulls beyond 5 (%)": 100.0 * pulls["hot"].get("beyond_5", np.nan),
+        "flagged of more than 5 DN (%)": 100.0 * float(comparison.flagged[excess > 5.0].mean()),
+        "flagged of less than 1 DN (%)": 100.0 * float(comparison.flagged[excess < 1.0].mean()),
+    }
+    level, tilt = level_limits(comparison)
+    limits = {
+        "mean error, absolute (DN)": level,
+        "tilt along the lines, absolute (DN)": tilt,
+        "column means, rms (DN)": columns["rms_limit"],
+        "hot columns: mean error (DN)": 0.0,
+        "hot pixels: mean error (DN)": 0.0,
+    }
+    limits |= {name: 1.0 for name in figures if "over limit" in name or "standard deviation" in name}
+    return figures, limits | {
+        "hot pixels and columns: pulls beyond 5 (%)": 0.0,
+        "flagged of more than 5 DN (%)": 100.0,
+        "flagged of less than 1 DN (%)": 0.0,
+    }
+
+
+def level_limits(comparison: Comparison) -> tuple[float, float]:
+    """Median of the absolute errors of level and tilt that the read noise of the overscan leaves (DN).
+
+    A straight line through the means of the section, and another one through the means of the virtual rows, whose slope
+    is extrapolated from the section to the middle of the frame.
+    """
+    rows, columns = comparison.truth.shape
+    full = columns > 500
+    section, virtual, distance = (15, 20, 11.0) if full else (7, 10, 2.0)
+    noise = float(np.median(comparison.limit))
+    slope = noise / np.sqrt(virtual * columns**3 / 12.0)
+    level = np.hypot(noise / np.sqrt(section * rows), slope * (columns / 2.0 + distance))
+    usual = statistics.NormalDist().inv_cdf(0.75)
+    return float(usual * level), float(usual * slope * columns)
+
+
+def figures_of_superdark(comparison: Comparison) -> tuple[Figures, Figures]:
+    """Figures of a superdark, and the limits of those that have one."""
+    found = comparison.figures
+    ordinary, hot, pulls, flags = found["ordinary"], found["hot"], found["pulls"], found["flags"]
+    figures = {
+        "ordinary pixels: median error (1e-5 e-/s)": 1e5 * ordinary["median"],
+        "ordinary pixels: rms over limit": ordinary["rms_ratio"],
+        "ordinary pixels: robust rms over limit": ordinary["robust_rms_ratio"],
+        "ordinary pixels with ERR = 0": pulls["ordinary"]["without_error"],
+        "ordinary pixels: standard deviation of pulls": pulls["ordinary"]["standard_deviation"],
+        "ordinary pixels: pulls beyond 5 (%)": 100.0 * pulls["ordinary"]["beyond_5"],
+        "hot pixels: median relative error (%)": 100.0 * hot["relative_bias"],
+        "hot pixels: standard deviation of pulls": pulls["hot"].get("standard_deviation", np.nan),
+        "hot pixels: pulls beyond 5 (%)": 100.0 * pulls["hot"].get("beyond_5", np.nan),
+        "column means, rms (1e-5 e-/s)": 1e5 * found["columns"]["rms"],
+        "flagged of those above 0.12 e-/s (%)": 100.0 * (flags["completeness_above_0.12"] or np.nan),
+        "flagged of those below 0.08 e-/s (%)": 100.0 * (flags["false_below_0.08"] or 0.0),
+    }
+    limits = {
+        "ordinary pixels: median error (1e-5 e-/s)": 0.0,
+        "ordinary pixels with ERR = 0": 0.0,
+        "ordinary pixels: pulls beyond 5 (%)": 0.0,
+        "hot pixels: median relative error (%)": 0.0,
+        "hot pixels: pulls beyond 5 (%)": 0.0,
+        "column means, rms (1e-5 e-/s)": 1e5 * found["columns"]["rms_limit"],
+        "flagged of those above 0.12 e-/s (%)": 100.0,
+        "flagged of those below 0.08 e-/s (%)": 0.0,
+    }
+    limits |= {name: 1.0 for name in figures if "over limit" in name or "standard deviation" in name}
+    return figures, limits
+
+
+MEASURES = {"bias": figures_of_superbias, "dark": figures_of_superdark}
+
+
+def measure(month: Path, work: Path, profile: str, policy: str) -> list[dict[str, Any]]:
+    """Make the products of a month with a profile, and compare them with the truth."""
+    begin = time.monotonic()
+    plan = make_products(month, work, f"{policy},{profile}", command=("benchmarks/accuracy.py",))
+    seconds = time.monotonic() - begin
+    truth = Truth.open(month)
+    rows = []
+    for node in plan.nodes.values():
+        if node.intermediate or "4-" in node.name:
+            continue
+        comparison = compare(plan.path(node), truth)
+        figures, limits = MEASURES[comparison.figures["kind"]](comparison)
+        rows.append(
+            {
+                "product": node.kind,
+                "name": node.name,
+                "frames": comparison.figures["frames"],
+                "figures": figures,
+                "limits": limits,
+            }
+        )
+    rows.append(
+        {"product": "time", "name": "", "frames": 0, "figures": {"all products (s)": seconds}, "limits": {}}
+    )
+    return rows
+
+
+def ablation_profiles(folder: Path) -> dict[str, str]:
+    """Profiles between heritage and improved, each with one stage more of the latter; name to folder."""
+    import asdf
+
+    made, taken = {}, set()
+    heritage, improved = load_profile("heritage"), load_profile("improved")
+    for number, (words, names) in enumerate(ABLATION.items()):
+        target = folder / f"{number:02}"
+        target.mkdir(parents=True)
+        taken |= set(names or ())
+        for kind in ("basebias", "refbias", "weekbias", "basedark", "weekdark"):
+            before = {step["name"]: step for step in heritage.parameters(kind)["steps"]}
+            after = improved.parameters(kind)["steps"]
+            steps = [
+                step if names is None or step["name"] in taken else before[step["name"]] for step in after
+            ]
+            asdf.AsdfFile({"parameters": {}, "steps": steps}).write_to(target / f"{kind}.asdf")
+        made[words] = str(target)
+    return made
+
+
+def collect(options: argparse.Namespace, profiles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Figures of all products of all months, month by month."""
+    rows = []
+    seeds = (TUNING_SEEDS if options.tuning or options.ablation else REPORT_SEEDS)[: options.seeds]
+    for epoch in options.epochs:
+        for seed in seeds:
+            with tempfile.TemporaryDirectory(prefix="refstis-accuracy-", dir=options.work) as folder:
+                month, policy = Path(folder) / "month", Path(folder) / "policy"
+                policy.mkdir()
+                (policy / "policy.yaml").write_text(SMALL_POLICY if options.size == "small" else "{}")
+                simulate(month, epoch=epoch, seed=seed, size=options.size, products=tuple(options.products))
+                for name, profile in profiles.items():
+                    work = Path(folder) / "products"
+                    rows += [
+                        {"epoch": epoch, "seed": seed, "profile": name, **row}
+                        for row in measure(month, work, profile, str(policy))
+                    ]
+                    shutil.rmtree(work)
+                    print(
+                        f"{epoch}, seed {seed}, {name}: {rows[-1]['figures']['all products (s)']:.0f} s",
+                        flush=True,
+                    )
+    return rows
+
+
+def summary(rows: Iterable[Mapping[str, Any]], profiles: Iterable[str]) -> str:
+    """Medians and ranges as Markdown: one table for each kind of product and epoch."""
+    rows = list(rows)
+    profiles = list(profiles)
+    lines = []
+    for product in dict.fromkeys(row["product"] for row in rows):
+        for epoch in dict.fromkeys(row["epoch"] for row in rows):
+            mine = [row for row in rows if row["product"] == product and row["epoch"] == epoch]
+            if not mine:
+                continue
+            frames = sorted({row["frames"] for row in mine})
+            words = f" of {frames[0]} to {frames[-1]} frames" if frames[-1] else ""
+            lines += [f"### {product}{words}, {epoch}", "", f"| | {' | '.join(profiles)} | limit |"]
+            lines.append("|---|" + "---:|" * (len(profiles) + 1))
+            for name in mine[0]["figures"]:
+                cells = [
+                    _cell([row["figures"][name] for row in mine if row["profile"] == profile])
+                    for profile in profiles
+                ]
+                limits = [row["limits"][name] for row in mine if name in row["limits"]]
+                limit = _number(statistics.median(limits)) if limits else ""
+                lines.append(f"| {name} | {' | '.join(cells)} | {limit} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    values = [value for value in values if np.isfinite(value)]
+    if not values:
+        return ""
+    if len(values) == 1:
+        return _number(values[0])
+    return f"{_number(statistics.median(values))} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Simulate, make, compare, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tuning", action="store_true", help="use the seeds that parameters are chosen with")
+    parser.add_argument(
+        "--ablation", action="store_true", help="one improvement after the other, tuning seeds"
+    )
+    parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument("--seeds", type=int, default=None, help="use only the first so many seeds")
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
+    parser.add_argument("--products", nargs="+", default=("biases", "darks"), help="what is simulated")
+    parser.add_argument("--output", type=Path, default=Path("accuracy"))
+    parser.add_argument("--work", type=Path, default=None, help="folder for what is removed again")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        profiles = (
+            ablation_profiles(Path(folder))
+            if options.ablation
+            else dict(zip(PROFILES, PROFILES, strict=True))
+        )
+        rows = collect(options, profiles)
+    text = summary(rows, profiles)
+    print(text)
+    about = {"refstis": refstis.__version__, "python": platform.python_version(), "size": options.size}
+    with atomic_write(options.output / "accuracy.json", "w") as stream:
+        json.dump({**about, "products": rows}, stream, indent=1)
+    with atomic_write(options.output / "accuracy.md", "w") as stream:
+        stream.write(text)
+
+
+if __name__ == "__main__":
+    main()
