@@ -149,28 +149,31 @@ superbias:
   - {gain: 1, xbin: 4, ybin: 4, refbias_from: 8, division: WK}
 sublists_above: 12
 """
+GAIN_4 = "  - {gain: 4, xbin: 4, ybin: 4, refbias_from: 1, division: BIWK}\n"
 
 
-def _simulated(folder, **options):
+def _simulated(folder, policy=POLICY, **options):
     from refstis.simulation import simulate
 
-    made = simulate(folder / "raws", size="small", binning=(4, 4), **options)
+    made = simulate(folder / "raws", size="small", **options)
     profile = folder / "profile"
     profile.mkdir()
-    (profile / "policy.yaml").write_text(POLICY)
+    (profile / "policy.yaml").write_text(policy)
     return SimulatedMonth(folder / "raws", made.raws, made.oref, made.anneals, profile)
 
 
 @pytest.fixture(scope="session")
 def four_weeks(tmp_path_factory):
-    """28 days with one week each for sub-lists, refbias, weekbias and refbias, and 56 darks."""
-    return _simulated(tmp_path_factory.mktemp("four_weeks"), imsets=(14, 9, 5, 10), seed=7)
+    """28 days with one week each for sub-lists, refbias, weekbias and refbias, gain 4, and 56 darks."""
+    policy = POLICY.replace("sublists_above", f"{GAIN_4}sublists_above")
+    return _simulated(tmp_path_factory.mktemp("four_weeks"), policy, imsets=(14, 9, 5, 10), seed=7)
 
 
 @pytest.fixture(scope="session")
 def two_weeks(tmp_path_factory):
     """12 days with a week each for refbias and weekbias, and 24 darks."""
-    return _simulated(tmp_path_factory.mktemp("two_weeks"), days=12, imsets=(8, 4), seed=8)
+    folder = tmp_path_factory.mktemp("two_weeks")
+    return _simulated(folder, days=12, imsets=(8, 4), binning=(4, 4), seed=8)
 
 
 class Notes:
