@@ -126,7 +126,7 @@ def dark_slope(rate: np.ndarray, log_rates: np.ndarray, slopes: np.ndarray) -> n
 
     Examples
     --------
-    >>> dark_slope(np.array([0.0, 0.1, 1e3]), np.array([-2.0, 0.0]), np.array([0.05, 0.07])).tolist()
+    >>> dark_slope(np.array([0.0, 0.1, 1e3]), np.array([-2.0, 0.0]), np.array([0.05, 0.07])).round(3).tolist()
     [0.05, 0.06, 0.07]
     """
     logs = np.log10(np.maximum(rate, 1e-30))
