@@ -32,7 +32,7 @@ FIGURES = {}
 INK, WARM, COOL, GREY = "#1b2a41", "#c8553d", "#2a6f97", "#9aa5b1"
 STYLE = {
     "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9.5, "axes.titlesize": 9.5, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "image.origin": "lower", "image.interpolation": "nearest",
+    "axes.spines.right": False, "legend.frameon": False, "image.origin": "lower", "image.interpolation": "auto",
     "axes.titlelocation": "left", "axes.edgecolor": INK, "axes.linewidth": 0.7, "image.cmap": "magma",
 }  # fmt: skip
 
@@ -557,6 +557,132 @@ def statflag(world):
     axis.axvline(header["GOODMAX"], color=COOL, ls="--", label=f"GOODMAX = {header['GOODMAX']:.3f}")
     axis.set(xscale="log", yscale="log", xlabel="electrons/s", title="a basedark: what SDQFLAGS leave")
     axis.legend()
+    return figure
+
+
+@figure
+def clean_overscan(world):
+    raws = world.of("BIAS")
+    cleaned = stages.CleanOverscanStep(skip=False).process(raws)
+    geometry = overscan_geometry("D", raws[0].imsets[0].sci.shape, raws[0].imsets[0].grid.bins)
+    _, columns = geometry.trim(raws[0].imsets[0].sci.shape)
+    rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
+
+    def profile(exposures):
+        frames = [
+            imset.sci[rows, columns].astype(float).mean(axis=0)
+            for exposure in exposures
+            for imset in exposure.imsets
+        ]
+        return np.mean([frame - np.median(frame) for frame in frames], axis=0)
+
+    figure, axis = panels(1, 2.6)
+    before, after = profile(raws), profile(cleaned)
+    axis.plot(before, lw=0.8, color=GREY, label="virtual overscan of all biases")
+    axis.plot(after, lw=0.8, color=INK, label="cleaned")
+    axis.set(xlabel="column", ylabel="DN", ylim=(-3, np.percentile(before, 99.5) + 2))
+    axis.legend()
+    return figure
+
+
+@figure
+def fit_rates(world):
+    true = world.truth.dark_rate(world.truth.select([dark.name for dark in world.darks]))
+    combined = pixels(world.rate(world.scaled)).sci
+    fitted = pixels(stages.FitRatesStep(skip=False).process(world.darks)).sci
+    figure, axes = panels(3)
+    for axis, rate, title in zip(
+        axes, (combined, fitted), ("crcorr and normalize", "fit_rates"), strict=False
+    ):
+        axis.loglog(
+            true.ravel(), np.clip(rate, 3e-3, None).ravel(), ".", ms=1, color=INK, alpha=0.4, rasterized=True
+        )
+        axis.set(
+            title=title, xlabel="true rate (e-/s)", ylabel="rate (e-/s)", xlim=(3e-3, 30), ylim=(3e-3, 30)
+        )
+    hot = (true > 0.1) & (true < 10)
+    bins = np.linspace(-0.15, 0.15, 80)
+    for rate, color, label in ((combined, GREY, "crcorr and normalize"), (fitted, INK, "fit_rates")):
+        axes[2].hist((rate / true - 1)[hot], bins, histtype="step", color=color, label=label)
+    axes[2].set(title="hot pixels: relative error", yscale="log")
+    axes[2].legend()
+    return figure
+
+
+@figure
+def blend_baseline(world):
+    darks = world.darks[-9:]
+    true = world.truth.dark_rate(world.truth.select([dark.name for dark in darks]))
+    month = stages.FlagHotRatesStep(skip=False).process(stages.FitRatesStep(skip=False).process(world.darks))
+    base = world.file(stages.ReferenceHeaderStep(product="basedark").process(month), "fitted")
+    week = stages.FitRatesStep(skip=False).process(darks)
+    step = stages.BlendBaselineStep(skip=False, override_basedark=str(world.folder / base.name))
+    blended = pixels(step.process(week)).sci
+    figure, (left, right) = panels(2)
+    bins = np.linspace(-0.008, 0.008, 90)
+    ordinary = true < 0.05
+    for rate, color, label in (
+        (pixels(week).sci, GREY, "week alone"),
+        (pixels(base).sci, COOL, "month alone"),
+        (blended, INK, "blended"),
+    ):
+        left.hist((rate - true)[ordinary], bins, histtype="step", color=color, label=label)
+        wrong = np.abs(rate - true)[~ordinary] / true[~ordinary]
+        right.hist(wrong, np.geomspace(1e-3, 30, 60), histtype="step", color=color, label=label)
+    left.set(title="errors of ordinary pixels", xlabel="e-/s", yscale="log")
+    right.set(title="relative errors of warm and hot pixels", xscale="log", yscale="log")
+    left.legend()
+    return figure
+
+
+@figure
+def flag_hot_rates(world):
+    image = pixels(
+        stages.FlagHotRatesStep(skip=False).process(stages.FitRatesStep(skip=False).process(world.darks))
+    )
+    figure, axis = panels(1)
+    bins = np.geomspace(2e-3, 30, 120)
+    axis.hist(image.sci.ravel(), bins, histtype="step", color=GREY, label="all pixels")
+    axis.hist(
+        image.sci[(image.dq & HOT_PIXEL) != 0], bins, histtype="step", color=WARM, label="flagged with 16"
+    )
+    axis.axvline(0.1, color=INK, ls="--", lw=1)
+    axis.set(xscale="log", yscale="log", xlabel="electrons/s", title="rates of a month")
+    axis.legend()
+    return figure
+
+
+@figure
+def blend_superbias(world):
+    week = stages.NormalizeStep().process(stages.CrCorrStep().process(world.biases[-3:]))
+    month = stages.NormalizeStep().process(stages.CrCorrStep().process(world.biases))
+    base = world.file(stages.ReferenceHeaderStep(product="basebias").process(month), "monthbias")
+    step = stages.BlendSuperbiasStep(skip=False, override_basebias=str(world.folder / base.name))
+    result = pixels(step.process(week)).sci
+    figure, axes = panels(4, width_ratios=[1, 1, 1, 1.5])
+    limits = np.percentile(pixels(base).sci, [1, 99.5])
+    for axis, image, title in zip(
+        axes, (pixels(week).sci, pixels(base).sci, result), ("week (DN)", "month", "blended"), strict=False
+    ):
+        show(axis, image, title, *limits)
+    true = world.truth.bias(world.truth.select([bias.name for bias in world.biases[-3:]]))
+    bins = np.linspace(-8, 8, 90)
+    for image, color, label in ((pixels(week).sci, GREY, "week"), (result, INK, "blended")):
+        axes[3].hist((image - true).ravel(), bins, histtype="step", color=color, label=label)
+    axes[3].set(title="errors of all pixels", xlabel="DN", yscale="log")
+    axes[3].legend()
+    return figure
+
+
+@figure
+def flag_defects(world):
+    mean = stages.NormalizeStep().process(stages.CrCorrStep().process(world.biases))
+    image = pixels(stages.FlagDefectsStep(skip=False).process(mean))
+    old = pixels(stages.FlagHotBiasStep().process(mean)).dq == HOT_PIXEL
+    figure, axes = panels(3)
+    show(axes[0], image.sci, "superbias (DN)", *np.percentile(image.sci, [1, 99.5]))
+    show(axes[1], old, "flag_hot_bias", 0, 1, cmap="Greys")
+    show(axes[2], (image.dq & HOT_PIXEL) != 0, "flag_defects", 0, 1, cmap="Greys")
     return figure
 
 
