@@ -131,8 +131,6 @@ def _judge(
     stack,
     use,
     scale,
-    trend,
-    slope,
     read_variance,
     gain,
     multiplicative,
@@ -152,7 +150,7 @@ def _judge(
             count = 0
             for n in range(frames):
                 v[n] = stack[n, y, x]
-                s[n] = scale[n] + trend[n] * slope[y, x]
+                s[n] = scale[n]
                 out[n] = use[n, y, x] == EXCLUDED
                 if not out[n]:
                     sorting[count] = v[n] / s[n]
@@ -233,7 +231,7 @@ def _spread(use, close, radius):
 
 
 @njit(nogil=True, cache=True)
-def _average(stack, use, scale, trend, slope, read_variance, gain, multiplicative, value, error, state):
+def _average(stack, use, scale, read_variance, gain, multiplicative, value, error, state):
     """Mean and uncertainty of what is left."""
     frames, rows, columns = stack.shape
     for y in range(rows):
@@ -242,7 +240,7 @@ def _average(stack, use, scale, trend, slope, read_variance, gain, multiplicativ
             top = bottom = total = seconds = squares = noise = all_seconds = 0.0
             left = 0
             for n in range(frames):
-                s = scale[n] + trend[n] * slope[y, x]
+                s = scale[n]
                 all_seconds += s
                 if use[n, y, x] != USED:
                     continue
@@ -259,7 +257,7 @@ def _average(stack, use, scale, trend, slope, read_variance, gain, multiplicativ
                 state[y, x] = EMPTY
                 least = np.inf
                 for n in range(frames):
-                    s = scale[n] + trend[n] * slope[y, x]
+                    s = scale[n]
                     if stack[n, y, x] / s < least:
                         least = stack[n, y, x] / s
                         variance = _variance(
@@ -323,8 +321,6 @@ def mean_of_stack(
     hits: float = 5e-4,
     multiplicative: float = 0.0,
     excluded: np.ndarray | None = None,
-    trend: np.ndarray | None = None,
-    slope: np.ndarray | None = None,
 ) -> StackMean:
     """Mean of a stack of frames without cosmic rays.
 
@@ -333,8 +329,7 @@ def mean_of_stack(
     stack : numpy.ndarray
         Frames by rows by columns (DN), float32, without bias.
     scale : numpy.ndarray
-        What a rate of 1 gives in each frame: exposure time (s), times a factor for the temperature if need be; 1 for
-        biases.
+        What a rate of 1 gives in each frame: exposure time (s); 1 for biases.
     read_variance : numpy.ndarray
         Of each frame (DN squared).
     gain : numpy.ndarray
@@ -351,9 +346,6 @@ def mean_of_stack(
         Noise in proportion to the signal.
     excluded : numpy.ndarray, optional
         Values that take no part, boolean, the shape of `stack`.
-    trend, slope : numpy.ndarray, optional
-        Of each frame and of each pixel: the scale of a value is then ``scale + trend * slope``, such as exposure times
-        whose dark current follows the temperature by a slope of each pixel.
 
     Returns
     -------
@@ -374,17 +366,13 @@ def mean_of_stack(
     frames, rows, columns = stack.shape
     stack = np.ascontiguousarray(stack, dtype=np.float32)
     scale, read_variance, gain = (np.asarray(a, dtype=np.float64) for a in (scale, read_variance, gain))
-    trend = np.zeros(frames) if trend is None else np.asarray(trend, dtype=np.float64)
-    slope = (
-        np.zeros((rows, columns), dtype=np.float32) if slope is None else np.asarray(slope, dtype=np.float32)
-    )
     use = np.zeros(stack.shape, dtype=np.uint8)
     if excluded is not None:
         use[excluded] = EXCLUDED
     value, error = np.zeros((2, rows, columns), dtype=np.float32)
     state = np.zeros((rows, columns), dtype=np.uint8)
     close = np.zeros(stack.shape, dtype=np.bool_)
-    model = scale, trend, slope, read_variance, gain, float(multiplicative)
+    model = scale, read_variance, gain, float(multiplicative)
     _judge(stack, use, *model, float(limit), float(near), most_hits(frames, hits), value, state, close)
     if radius >= 1.0:
         _spread(use, close, float(radius))
