@@ -56,7 +56,21 @@ def make_product(
     log: str | None = None,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Run a pipeline under the output's exact name, and leave the log that scripts look for beside it."""
+    """Run a pipeline under the output's exact name, and leave the log that scripts look for beside it.
+
+    Parameters
+    ----------
+    pipeline : type
+        The pipeline.
+    input_list : path-like or sequence of path-like
+        An association, or exposures.
+    name : path-like
+        The product.
+    log : str, optional
+        Name of the log.
+    steps : mapping, optional
+        Parameters by stage.
+    """
     inputs: str | list[str]
     if isinstance(input_list, str | os.PathLike):
         inputs = os.fspath(input_list)
@@ -86,14 +100,36 @@ def logging_in_full() -> Iterator[None]:
 
 
 def superbias_override(biasfile: Name | bool | None) -> dict[str, dict[str, str]]:
-    """Parameters that make a pipeline subtract a given superbias; none where the headers are to name it."""
+    """Parameters that make a pipeline subtract a given superbias; none where the headers are to name it.
+
+    Parameters
+    ----------
+    biasfile : path-like, bool or None
+        The superbias; False, True or None for none.
+
+    Returns
+    -------
+    dict
+        Parameters by stage.
+    """
     if not biasfile or biasfile is True:
         return {}
     return {"biascorr": {"override_biasfile": reference_path(biasfile)}}
 
 
 def reference_path(name: Name) -> str:
-    """Path of a reference file that may be named as headers do (``oref$file``)."""
+    """Path of a reference file that may be named as headers do (``oref$file``).
+
+    Parameters
+    ----------
+    name : path-like
+        Path, or a name with a variable for the folder.
+
+    Returns
+    -------
+    str
+        The path.
+    """
     path, variable = resolve_name(os.fspath(name))
     if path is None:
         raise ReferenceFileError(
@@ -103,33 +139,90 @@ def reference_path(name: Name) -> str:
 
 
 def renamed(name: Name, ending: str) -> str:
-    """File name with another ending in place of ``.fits``."""
+    """File name with another ending in place of ``.fits``.
+
+    Parameters
+    ----------
+    name : path-like
+        A FITS file, gzipped or not.
+    ending : str
+        The new ending.
+
+    Returns
+    -------
+    str
+        The new name.
+    """
     return os.fspath(name).removesuffix(".gz").removesuffix(".fits") + ending
 
 
 def run_stages(exposure: Exposure, *stages: Step) -> Exposure:
-    """Run stages one after the other."""
+    """Run stages one after the other.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        What the first one gets.
+    *stages : Step
+        The stages.
+
+    Returns
+    -------
+    Exposure
+        What the last one gives.
+    """
     for stage in stages:
         exposure = stage.process(exposure)
     return exposure
 
 
 def update_in_place(filename: Name, change: Callable[[Exposure], Exposure]) -> None:
-    """Replace a file by a changed one; a link stays a link, and what it points to is replaced."""
+    """Replace a file by a changed one; a link stays a link, and what it points to is replaced.
+
+    Parameters
+    ----------
+    filename : path-like
+        The file.
+    change : callable
+        Gives the changed exposure.
+    """
     target = os.path.realpath(filename)
     changed = change(Exposure.open(target))
     dataclasses.replace(changed, inputs=()).save(target)
 
 
 def write_log(path: Name, product: Exposure) -> None:
-    """Write what was done to make a product, as CALSTIS leaves a log beside its own."""
+    """Write what was done to make a product, as CALSTIS leaves a log beside its own.
+
+    Parameters
+    ----------
+    path : path-like
+        The log.
+    product : Exposure
+        The product.
+    """
     lines = [f"Input: {record.name}, {record.imsets} image set(s)" for record in product.inputs]
     with atomic_write(path, "w") as stream:
         stream.write("\n".join([*lines, *product.procedure, ""]))
 
 
 def read_keyword(filename: Name, keyword: str, ext: int | str | tuple[str, int] = 0) -> Any:
-    """Value of a header keyword; says which file lacks it."""
+    """Value of a header keyword; says which file lacks it.
+
+    Parameters
+    ----------
+    filename : path-like
+        A FITS file.
+    keyword : str
+        The keyword.
+    ext : int, str or tuple
+        Its extension.
+
+    Returns
+    -------
+    Any
+        The value.
+    """
     try:
         return fits.getval(filename, keyword, ext=ext)
     except FileNotFoundError:
@@ -363,7 +456,18 @@ def crreject(input_file: Name, workdir: Name | None = None) -> str:  # noqa: ARG
 
 
 def reject_biases(bias: Exposure) -> Exposure:
-    """Sum of the frames of a bias file, without overscan and cosmic rays."""
+    """Sum of the frames of a bias file, without overscan and cosmic rays.
+
+    Parameters
+    ----------
+    bias : Exposure
+        A raw bias, one without overscan, or a combination already.
+
+    Returns
+    -------
+    Exposure
+        The sum (DN).
+    """
     from refstis.stages import BlevCorrStep, CrCorrStep, DqiCorrStep
 
     if bias.done("CRCORR"):
@@ -373,7 +477,20 @@ def reject_biases(bias: Exposure) -> Exposure:
 
 
 def for_rejection(exposure: Exposure, **keywords: Any) -> Exposure:
-    """Exposure with the keywords that CALSTIS rejects cosmic rays by."""
+    """Exposure with the keywords that CALSTIS rejects cosmic rays by.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The exposure.
+    **keywords : Any
+        More keywords to set.
+
+    Returns
+    -------
+    Exposure
+        With them set.
+    """
     count = len(exposure.imsets)
     if exposure.primary.get("NRPTEXP") != count:
         keywords = {"NRPTEXP": count, "CRSPLIT": 1, **keywords}

@@ -403,7 +403,21 @@ def run_months(
     plots_only: bool = False,
     between: tuple[str, str] | None = None,
 ) -> None:
-    """What the command refstis_pipeline does with its options."""
+    """What the command refstis_pipeline does with its options.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    redo_all : bool
+        Make all months, not the last one alone.
+    collect : bool
+        Retrieve the exposures.
+    plots_only : bool
+        Plot what is made already.
+    between : tuple of str, optional
+        First and last date of the months.
+    """
     products, _, _ = (settings.folder(f"{kind}_directory") for kind in ("products", "retrieve", "delivery"))
     if settings.oref:
         os.environ.setdefault("oref", settings.oref)

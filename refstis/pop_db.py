@@ -71,7 +71,18 @@ def main() -> None:
 
 
 def monitor_folders(settings: Settings) -> list[str]:
-    """Folders with a pair of exposures, of given settings."""
+    """Folders with a pair of exposures, of given settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+
+    Returns
+    -------
+    list of str
+        The folders, with a separator at their ends.
+    """
     if not settings.anneal_directory:
         raise ConfigurationError(
             "the configuration has no anneal_directory: name the folder of the anneal monitor."
@@ -84,7 +95,18 @@ def monitor_folders(settings: Settings) -> list[str]:
 
 
 def monitored_anneals(settings: Settings) -> list[tuple[Any, ...]]:
-    """Anneals of the pairs of exposures, of given settings."""
+    """Anneals of the pairs of exposures, of given settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+
+    Returns
+    -------
+    list of tuple
+        Programme, visit, begin and end (MJD) of each.
+    """
     found = []
     for folder in monitor_folders(settings):
         anneals = find_anneals(folder)
@@ -99,7 +121,15 @@ def _whole(text: str) -> int | str | None:
 
 
 def write_database(path: str | os.PathLike, anneal_info: Iterable[tuple[Any, ...]]) -> None:
-    """Replace the table in one transaction: who reads meanwhile sees the old one or the new one."""
+    """Replace the table in one transaction: who reads meanwhile sees the old one or the new one.
+
+    Parameters
+    ----------
+    path : path-like
+        The SQLite file.
+    anneal_info : iterable of tuple
+        Programme, visit, begin and end (MJD) of each anneal.
+    """
     rows = [(number, *row) for number, row in enumerate(anneal_info, start=1)]
     try:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:

@@ -34,12 +34,17 @@ def public_modules():
 
 
 def public_objects():
-    """Full names of the functions and classes in each module's __all__, and of the classes' own methods."""
+    """Full names of each module's functions and classes without underscore, in __all__ or not, and of their methods."""
     for module in public_modules():
-        for name in getattr(module, "__all__", ()):
-            thing = getattr(module, name)
-            if not callable(thing) or thing.__module__ != module.__name__:
+        for name, thing in vars(module).items():
+            if (
+                name.startswith("_")
+                or not callable(thing)
+                or getattr(thing, "__module__", "") != module.__name__
+            ):
                 continue
+            if not hasattr(thing, "__qualname__"):
+                continue  # a type alias
             yield f"{module.__name__}.{name}"
             for member, value in vars(thing).items() if inspect.isclass(thing) else ():
                 method = callable(getattr(value, "fget", value))

@@ -29,7 +29,20 @@ _ROWS = 24
 
 
 def told(node: Node, outcome: Outcome) -> str:
-    """A line about what became of a product."""
+    """A line about what became of a product.
+
+    Parameters
+    ----------
+    node : Node
+        The product.
+    outcome : Outcome
+        What became of it.
+
+    Returns
+    -------
+    str
+        The line.
+    """
     if outcome.status == "made":
         return f"{node.identity}: made in {outcome.seconds:.1f} s ({node.reason})"
     return f"{node.identity}: {'FAILED' if outcome.status == 'failed' else 'not made'}: {outcome.reason}"

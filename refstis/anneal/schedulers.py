@@ -37,7 +37,13 @@ class Scheduler(Protocol):
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -204,7 +210,20 @@ class ThreadScheduler:
 
 
 def waits_for(task: Task, before: tuple[Outcome, ...]) -> Outcome | None:
-    """The outcome of a task that lacks a product; None where it can begin."""
+    """The outcome of a task that lacks a product; None where it can begin.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    before : tuple of Outcome
+        Outcomes of what it needs.
+
+    Returns
+    -------
+    Outcome or None
+        That it waits, and for what.
+    """
     lacking = next((one for one in before if one.status != "made"), None)
     if lacking is None:
         return None

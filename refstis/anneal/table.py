@@ -253,7 +253,18 @@ class AnnealTable:
 
 
 def same_event(one: Anneal, other: Anneal) -> bool:
-    """Whether two entries speak of the same anneal: they overlap or begin within a day of each other."""
+    """Whether two entries speak of the same anneal: they overlap or begin within a day of each other.
+
+    Parameters
+    ----------
+    one, other : Anneal
+        Two entries.
+
+    Returns
+    -------
+    bool
+        Whether they are one anneal.
+    """
     return abs(one.begin - other.begin) < 1.0 or (one.begin < other.last and other.begin < one.last)
 
 

@@ -35,12 +35,34 @@ def parameters() -> dict[str, Any]:
 
 
 def mjd_of(moment: datetime) -> float:
-    """Modified Julian date of a UTC date and time without a time zone."""
+    """Modified Julian date of a UTC date and time without a time zone.
+
+    Parameters
+    ----------
+    moment : datetime.datetime
+        Without a time zone.
+
+    Returns
+    -------
+    float
+        The date (MJD).
+    """
     return moment.replace(tzinfo=UTC).timestamp() / 86400.0 + _MJD_UNIX
 
 
 def date_of(mjd: float) -> datetime:
-    """UTC date and time, to the second, of a modified Julian date."""
+    """UTC date and time, to the second, of a modified Julian date.
+
+    Parameters
+    ----------
+    mjd : float
+        Modified Julian date.
+
+    Returns
+    -------
+    datetime.datetime
+        Without a time zone.
+    """
     return datetime.fromtimestamp(round((mjd - _MJD_UNIX) * 86400.0), UTC).replace(tzinfo=None)
 
 

@@ -108,7 +108,18 @@ def tables() -> Tables:
 
 @njit(nogil=True, cache=True, inline="always")
 def mix(z):
-    """64 random bits of a counter (SplitMix64); kernels keep it in a local variable for speed."""
+    """64 random bits of a counter (SplitMix64); kernels keep it in a local variable for speed.
+
+    Parameters
+    ----------
+    z : numpy.uint64
+        The counter.
+
+    Returns
+    -------
+    numpy.uint64
+        Random bits.
+    """
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -116,13 +127,37 @@ def mix(z):
 
 @njit(nogil=True, cache=True, inline="always")
 def as_uniform(bits):
-    """A double in the open interval from 0 to 1 from 64 random bits."""
+    """A double in the open interval from 0 to 1 from 64 random bits.
+
+    Parameters
+    ----------
+    bits : numpy.uint64
+        Random bits.
+
+    Returns
+    -------
+    float
+        The number.
+    """
     return (np.float64(np.int64(bits >> np.uint64(12))) + 0.5) * 2.220446049250313e-16
 
 
 @njit(nogil=True, cache=True, inline="always")
 def as_normal(bits, normal):
-    """A normal variate with mean 0 and variance 1 from 64 random bits."""
+    """A normal variate with mean 0 and variance 1 from 64 random bits.
+
+    Parameters
+    ----------
+    bits : numpy.uint64
+        Random bits.
+    normal : numpy.ndarray
+        Table of 8192 values, three of which are added.
+
+    Returns
+    -------
+    float
+        The number.
+    """
     mask = np.uint64(0x1FFF)
     return (
         normal[bits & mask] + normal[(bits >> np.uint64(13)) & mask] + normal[(bits >> np.uint64(26)) & mask]
@@ -131,7 +166,18 @@ def as_normal(bits, normal):
 
 @njit(nogil=True, cache=True)
 def exponential(x):
-    """``exp(x)`` from additions and multiplications, to a few units in the last place."""
+    """``exp(x)`` from additions and multiplications, to a few units in the last place.
+
+    Parameters
+    ----------
+    x : float
+        Up to 709.
+
+    Returns
+    -------
+    float
+        The exponential; 0 below -700.
+    """
     if x < -700.0:
         return 0.0
     k = np.floor(x * 1.4426950408889634 + 0.5)
@@ -144,7 +190,18 @@ def exponential(x):
 
 @njit(nogil=True, cache=True)
 def logarithm(x):
-    """``log(x)`` for x > 0 from additions, multiplications and divisions."""
+    """``log(x)`` for x > 0 from additions, multiplications and divisions.
+
+    Parameters
+    ----------
+    x : float
+        Greater than 0.
+
+    Returns
+    -------
+    float
+        The natural logarithm.
+    """
     k = 0
     m = x
     while m > 1.4142135623730951:
@@ -176,6 +233,22 @@ def poisson(mean, counter, step, normal, guide, distribution):
     The mean is split into an integer, sixty-fourths and a rest, because a sum of Poisson variates is one
     with the sum of the means: two table look-ups and a draw that is nearly always zero, exact and fast.
     Beyond a mean of 1024 a normal variate with the third-order term of Cornish and Fisher stands for it.
+
+    Parameters
+    ----------
+    mean : float
+        Mean of the distribution.
+    counter, step : numpy.uint64
+        Counter of the stream, and what it advances by.
+    normal, guide, distribution : numpy.ndarray
+        Tables.
+
+    Returns
+    -------
+    value : int
+        The number.
+    counter : numpy.uint64
+        The advanced counter.
     """
     counter += step
     bits = mix(counter)
