@@ -47,6 +47,8 @@ _CLASSES = 2 + len(CHARGE_EDGES) + 1
 HIT_SHARE = 0.05
 # Share of its charge that a cosmic ray leaves in the neighbour that gets most: 2 % where diffusion is least.
 LEAST_SPREAD = 0.01
+# Softness of the edge of a step of the headers' temperatures, in half steps: not all steps are of one width.
+_STEP_EDGE = 0.1
 
 
 class DarkModel(NamedTuple):
@@ -189,12 +191,12 @@ def frame_temperatures(samples: np.ndarray, model: DarkModel, prior: float = 0.1
     model : DarkModel
         What is known of the darks; its temperatures are the headers'.
     prior : float
-        Standard deviation of the headers' temperatures (deg C): a step of 0.38 over the root of 12.
+        Standard deviation of the headers' temperatures (deg C): their step over the root of 12.
 
     Returns
     -------
     numpy.ndarray
-        Temperatures above the reference (deg C), float64; their mean is that of the headers.
+        Temperatures above the reference (deg C), float64.
     """
     warmth = model.warmth.copy()
     if samples.shape[1] < 10 or prior <= 0:
@@ -217,7 +219,13 @@ def frame_temperatures(samples: np.ndarray, model: DarkModel, prior: float = 0.1
         change = step / (information + 1.0 / prior**2)
         warmth = warmth + change
         warmth += model.warmth.mean() - warmth.mean()
-    return warmth
+    # each header is the step nearest to its temperature: what all of them allow is narrower than their mean
+    half = 0.5 * np.sqrt(12.0) * prior
+    shifts = np.linspace(-prior, prior, 201)
+    apart = np.abs(warmth[:, None] + shifts - model.warmth[:, None])
+    likelihood = np.sum(-np.logaddexp(0.0, (apart - half) / (_STEP_EDGE * half)), axis=0)
+    weights = np.exp(likelihood - likelihood.max())
+    return warmth + np.sum(weights * shifts) / np.sum(weights)
 
 
 def find_hits(

@@ -152,8 +152,9 @@ def test_temperatures_from_hot_pixels():
     samples = generator.poisson(mean) + generator.normal(0, READ, mean.shape)
     header = np.round(warmth / 0.38) * 0.38
     found = darkfit.frame_temperatures(samples, model(40, header))
-    assert found.mean() == pytest.approx(header.mean())
     error = found - warmth
+    # the mean of the headers is known to 0.38 / sqrt(12 * 40), which is 0.017; that of the steps' common part better
+    assert abs(error.mean()) < 0.012
     assert np.std(header - warmth) > 0.08
     assert np.std(error) < 0.02
 
