@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
+@pytest.fixture
+def shared():
+    """Folder of the expected outputs and of facts."""
+    return ROOT
+
+
 def _plane(hdu, shape):
     return np.full(shape, hdu.header.get("PIXVALUE", 0)) if hdu.data is None else np.asarray(hdu.data)
 
