@@ -173,3 +173,100 @@ def test_hot_columns_of_a_week_on_the_baseline(hot):
     assert found.sci[30, 20] < base.sci[30, 20]
     assert found.dq[30, 20] == hot.dq[30, 20]
     assert found.sci.dtype == np.float32
+
+
+# ------------------------------------------------------------------ changes of columns, and defects where they are
+
+
+def noise_of(shape, sigma, seed=1):
+    return np.random.default_rng(seed).normal(0.0, sigma, shape)
+
+
+@pytest.mark.parametrize("last_row_first", [True, False])
+def test_column_steps_are_found_where_they_begin(last_row_first):
+    shape, sigma = (400, 60), 0.8
+    true = np.zeros(shape)
+    true[:300, 10] = 1.0
+    true[:100, 10] += 2.0
+    true[:, 30] = -0.6
+    true[:350, 50] = 30.0
+    if not last_row_first:
+        true = true[::-1]
+    image = true + noise_of(shape, sigma)
+    image[200, 20] += 500.0  # a hot pixel is no column
+    charge, doubt = superbias.column_steps(image, np.full(shape, sigma**2), last_row_first=last_row_first)
+    clean = [x for x in range(60) if x not in (10, 30, 50)]
+    assert not charge[:, clean].any()
+    assert not doubt[:, clean].any()
+    for x in (10, 30, 50):
+        away = np.abs(charge[:, x] - true[:, x])
+        # of a step of little more than the noise nobody can tell the row to better than some tens
+        assert np.count_nonzero(away > 0.35) <= (2 if x == 50 else 30)
+        assert np.median(away) < 3.0 * np.sqrt(np.median(doubt[:, x]))
+
+
+def blended(seed=5, frames=(60, 400), noise=6.0, changed=True):
+    """Truth of a week, its mean and that of the month, which contains it, and what they blend to."""
+    generator = np.random.default_rng(seed)
+    shape = (256, 128)
+    month = generator.normal(0.0, 0.5, shape)
+    month[generator.random(shape) < 0.02] += 20.0
+    week = month.copy()
+    if changed:
+        born = generator.random(shape) < 0.002
+        week[born] += generator.uniform(5.0, 50.0, born.sum())
+        week[:180, 40] += 3.0
+    share = frames[0] / frames[1]
+    first = week + generator.normal(0.0, noise / np.sqrt(frames[0]), shape)
+    rest = month + generator.normal(0.0, noise / np.sqrt(frames[1] - frames[0]), shape)
+    whole = share * first + (1.0 - share) * rest
+    images = [
+        ReferenceImage(
+            mean.astype("f4"), np.full(shape, noise / np.sqrt(number), "f4"), np.zeros(shape, "i2")
+        )
+        for mean, number in ((first, frames[0]), (whole, frames[1]))
+    ]
+    return week, *images, *superbias.blend_superbias(*images)
+
+
+def test_week_without_changes_has_the_months_noise():
+    truth, week, base, result, own = blended(changed=False)
+    error = result.sci - truth
+    assert error.std() < 1.02 * (base.sci - truth).std() < 0.5 * (week.sci - truth).std()
+    assert (error / result.err).std() == pytest.approx(1.0, abs=0.05)
+    assert (own > 0.5).mean() < 0.001
+
+
+def test_what_changed_in_the_week_is_the_weeks():
+    truth, week, base, result, own = blended()
+    born = np.abs(truth - base.sci) > 4.0
+    column = np.zeros(truth.shape, dtype=bool)
+    column[:170, 40] = True
+    alone = born & ~column
+    assert alone.sum() > 30
+    assert (own[alone] > 0.5).all()
+    assert np.abs(result.sci - truth)[alone].max() < 5.0 * week.err.max()
+    # a column is known better than its pixels
+    assert (result.sci - truth)[column & ~born].std() < 0.75 * (week.sci - truth)[column].std()
+    assert abs((result.sci - truth)[column].mean()) < 0.15
+    assert ((result.sci - truth) / result.err).std() == pytest.approx(1.0, abs=0.06)
+
+
+def test_defects_are_flagged_where_they_are():
+    shape = (200, 120)
+    sci = noise_of(shape, 0.4, 3)
+    sci[:150, 60] += 8.0
+    sci[30, 20] += 20.0
+    sci[40, 90] += 2.5  # significant, but less than the least charge
+    dq = np.zeros(shape, "i2")
+    dq[30, 20] = 256
+    found = superbias.flag_defects(ReferenceImage(sci.astype("f4"), np.full(shape, 0.4, "f4"), dq))
+    assert found[30, 20] == 256 | 16
+    assert (found[:148, 60] == 16).all()
+    assert not found[153:, 60].any()
+    assert not found[40, 90]
+    assert np.count_nonzero(found) <= 153
+    # a charge that is known no better than this is no defect
+    vague = superbias.flag_defects(ReferenceImage(sci.astype("f4"), np.full(shape, 6.0, "f4"), dq))
+    assert np.count_nonzero(vague & 16) <= 152
+    assert not vague[30, 20] & 16
