@@ -82,6 +82,6 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 pytest_collect_file = Sybil(
     parsers=[DocTestDirectiveParser(), PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["in_empty_folder"],
 ).pytest()
