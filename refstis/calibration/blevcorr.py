@@ -111,16 +111,69 @@ def _replace_above(rows, limit, first, last):
             rows[j, i] = np.float64(np.float32(middle))
 
 
-def _replace_hot_values(virtual, first, last, clip):
-    """Replace the hot values of the virtual overscan (rows of whole lines, float64), in place."""
-    values = virtual[:, first : last + 1].ravel()
+@njit(nogil=True, cache=True)
+def _scatter_of_integers(values, clip):
+    """As `_scatter`, of whole numbers from 0 to 65535: counted, not put in order."""
+    counts = np.zeros(65536, dtype=np.int64)
+    low, high = 65535, 0
+    for j in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            value = np.int64(values[j, i])
+            counts[value] += 1
+            low, high = min(low, value), max(high, value)
+    n = values.size
+    first, second, seen = low, low, np.int64(0)
+    for value in range(low, high + 1):
+        if seen <= (n - 1) // 2:
+            first = value
+        if seen <= n // 2:
+            second = value
+        seen += counts[value]
+    centre = (np.float64(first) + np.float64(second)) / 2.0
+    # deviations in their order: outwards from the median on both sides; first their median, then the sum to the limit
+    total, used, before, spread = 0.0, np.int64(0), 0.0, 0.0
+    for summing in range(2):
+        seen = np.int64(0)
+        below, above = np.int64(np.ceil(centre)) - 1, np.int64(np.ceil(centre))
+        while below >= low or above <= high:
+            nearer_below = below >= low and (above > high or centre - below < above - centre)
+            value = below if nearer_below else above
+            deviation = abs(value - centre)
+            if summing:
+                if deviation > clip * spread:
+                    break
+                for _ in range(counts[value]):
+                    total += deviation * deviation
+                used += counts[value]
+            else:
+                if seen <= n // 2 - 1 < seen + counts[value]:
+                    before = deviation
+                if seen <= n // 2 < seen + counts[value]:
+                    spread = deviation if n % 2 else (before + deviation) / 2.0
+                    break
+                seen += counts[value]
+            below, above = (below - 1, above) if nearer_below else (below, above + 1)
+    return centre, np.sqrt(total / used) if used else 0.0
+
+
+def _scatter(values, clip):
+    """Median, and root mean square of the deviations up to a multiple of their median."""
+    values = values.astype(np.float64)
     centre = np.median(values)
-    deviations = np.sort(np.abs(values - centre))
+    deviations = np.sort(np.abs(values.ravel() - centre))
     n = len(deviations)
     spread = deviations[n // 2] if n % 2 else (deviations[n // 2 - 1] + deviations[n // 2]) / 2.0
-    kept = deviations[: np.searchsorted(deviations, SCATTER_CLIP * spread, side="right")]
-    sigma = math.sqrt(sequential_sum(kept * kept) / len(kept)) if len(kept) else 0.0
+    kept = deviations[: np.searchsorted(deviations, clip * spread, side="right")]
+    return centre, math.sqrt(sequential_sum(kept * kept) / len(kept)) if len(kept) else 0.0
+
+
+def _without_hot_values(lines, first, last, clip):
+    """The virtual overscan (whole lines) as float64, its hot values replaced."""
+    measure = _scatter_of_integers if lines.dtype == np.uint16 else _scatter
+    centre, sigma = measure(lines[:, first : last + 1], SCATTER_CLIP)
+    virtual = lines.astype(np.float64)
     _replace_above(virtual, centre + float(np.float32(clip)) * sigma, first, last)
+    return virtual
 
 
 def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
@@ -228,8 +281,7 @@ def _good(flags, rows, columns, shape, sdqflags):
 def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
     first, last = geometry.virtual_x
     rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
-    virtual = frame[rows, :].astype(np.float64)
-    _replace_hot_values(virtual, first, last, blev_clip)
+    virtual = _without_hot_values(frame[rows, :], first, last, blev_clip)
     columns = slice(first, last + 1)
     good = _good(flags, rows, columns, (virtual.shape[0], last - first + 1), sdqflags)
     by_column, good = np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -290,7 +289,7 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     # less than its bound as long as the additions are fewer than 2**23
     doubt = 2.0 * 2.0**-24 * reach if good < 2**23 else math.inf
     ends = _histogram_end(total / good - doubt), _histogram_end(total / good + doubt)
-    if SKY_LOW <= low and ends[1] <= min(SKY_HIGH, ends[0] + SKY_DOUBT):
+    if low >= SKY_LOW and ends[1] <= min(SKY_HIGH, ends[0] + SKY_DOUBT):
         modes = {
             _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low) for high in range(ends[0], ends[1] + 1)
         }
@@ -569,7 +568,8 @@ class _Stack:
         self.error = np.empty(self.shape, dtype=np.float32)
         self.dq = np.empty(self.shape, dtype=np.int16)
         self.bits = np.zeros((len(images), ny, (nx + 7) // 8), dtype=np.uint8)
-        self._scratch = threading.local()
+        # memory for the rates of a tile, which the next tile uses again
+        self._stacks: list[np.ndarray] = []
 
     def _sky(self, image):
         if image.dq is None:
@@ -599,17 +599,12 @@ class _Stack:
         return bool(bits) and any((dq[:] & bits).any() for dq in unique.values())
 
     def _rates(self, rows):
-        """Stack of the rates of some rows, in memory that the next tile of the thread uses again.
-
-        It may have more rows and columns than are asked for.
-        """
+        """Stack of the rates of some rows; it may have more rows and columns than are asked for."""
         ny, nx = rows.stop - rows.start, self.shape[1]
-        stack = getattr(self._scratch, "stack", None)
+        stack = self._stacks.pop() if self._stacks else None
         if stack is None or stack.shape[1] < ny:
             # lines are somewhat longer: images whose distance is a power of 2 would displace each other in the caches
-            stack = self._scratch.stack = np.empty(
-                (len(self.images), ny, nx + LINE_PADDING), dtype=np.float32
-            )
+            stack = np.empty((len(self.images), ny, nx + LINE_PADDING), dtype=np.float32)
         for n, image in enumerate(self.images):
             np.subtract(image.sci[rows], self.sky[n], out=stack[n, :ny, :nx])
             if self.efac[n] != 1:
@@ -657,6 +652,7 @@ class _Stack:
         inner = slice(begin - top, end - top)
         self.average[begin:end], self.error[begin:end] = guess[inner], error[inner]
         self.dq[begin:end] = self._combined_flags(slice(begin, end), rejections == len(images))
+        self._stacks.append(stack)
         return count
 
     def _minimum(self, stack, rows, guess, variance):

@@ -92,6 +92,12 @@ def _built_in():
     return yaml.safe_load(config_path("references.yaml").read_text(encoding="utf-8"))
 
 
+@cache
+def _begin(date: str) -> float:
+    """A date (UTC) as MJD; parsing one leaves garbage behind that holds on to the pixels of who asked for it."""
+    return Time(date, scale="utc").mjd
+
+
 def find_reference(
     kind: str,
     exposure: Exposure,
@@ -179,8 +185,7 @@ def _from_built_in(kind, exposure, name, given, tried):
         raise ReferenceFileError(
             f"{exposure.name}: needs a {kind} ({name or 'none named'}; {tried}). {remedy}"
         )
-    begin = Time(str(built_in["begin"]), scale="utc").mjd
-    if exposure.start_mjd < begin:
+    if exposure.start_mjd < _begin(str(built_in["begin"])):
         raise ReferenceFileError(
             f"{exposure.name}: {tried}, and the built-in {kind} ({built_in['name']}) holds from "
             f"{built_in['begin']} on; the "

@@ -237,6 +237,10 @@ class RefstisPipeline(Pipeline, RefstisStep):
             What the last one gives.
         """
         for name in names:
+            # stpipe collects garbage before every step, and goes through everything that lives in the process for it;
+            # what lives after this collection is set aside, so that the next one has little to go through
+            gc.collect()
+            gc.freeze()
             exposure = getattr(self, name).run(exposure)
         return exposure
 

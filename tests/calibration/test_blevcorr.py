@@ -285,10 +285,20 @@ def test_hot_values_count_although_they_are_flagged():
     # replacement looks at all pixels, flagged or not
     rows = np.random.default_rng(0).normal(1500, 3, (4, 60))
     rows[2, 30] = 9000
-    virtual = rows.copy()
-    blevcorr._replace_hot_values(virtual, 5, 50, 5.0)
+    virtual = blevcorr._without_hot_values(rows, 5, 50, 5.0)
     assert virtual.tolist() == replaced(rows.tolist(), 5.0, 5, 50)
     assert virtual[2, 30] < 1600
+
+
+@given(
+    st.lists(st.integers(0, 65535), min_size=1, max_size=40),
+    st.sampled_from([1, 100, 20000]),
+    st.floats(0.0, 6.0),
+)
+@TRIES
+def test_scatter_of_integers_is_counted(values, step, clip):
+    values = np.array([[value // step for value in values]], dtype=np.uint16)
+    assert blevcorr._scatter_of_integers(values, clip) == blevcorr._scatter(values, clip)
 
 
 @given(st.floats(0, 65535, width=32), st.floats(900, 2500), st.floats(-30, 30))
