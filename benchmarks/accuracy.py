@@ -12,6 +12,7 @@ figures of every product of every month, and `accuracy.md`, with medians and ran
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -53,7 +54,20 @@ ABLATION = {
     "hot columns and pixels kept": ("replace_hot_columns", "replace_hot_pixels"),
     "week drawn towards the month": ("add_hot_columns", "blend_superbias"),
     "defects flagged where they are": ("flag_hot_bias", "flag_defects"),
+    "rates fitted": ("fit_rates", "normalize", "flag_hot_dark", "flag_hot_rates"),
+    "week and month by what they know": ("superdark", "blend_baseline"),
     "improved": None,
+}
+
+# What is taken away from `improved`, one at a time.
+WITHOUT = {
+    "one slope of 7 % for all": {"fit_rates": {"log_rates": [0.0], "slopes": [0.07]}},
+    "no slopes of single pixels": {"fit_rates": {"scatter": 0.0}},
+    "temperatures of the headers": {"fit_rates": {"prior": 0.0}},
+    "wings of hits kept": {"fit_rates": {"neighbours": "keep"}},
+    "neighbours of hits left out": {"fit_rates": {"neighbours": "leave_out"}},
+    "no pixel changes": {"fit_rates": {"penalty": 0.0}},
+    "rates exact at 18 C": {"fit_rates": {"exact_at": 18.0}},
 }
 
 Figures = dict[str, float]
@@ -145,6 +159,122 @@ def figures_of_superdark(comparison: Comparison) -> tuple[Figures, Figures]:
 
 MEASURES = {"bias": figures_of_superbias, "dark": figures_of_superdark}
 
+# Lines of a spectrum that are summed, and lines on both sides of it that its background is taken from.
+SPECTRUM, BACKGROUND = 3, (12, 40)
+
+
+def figures_of_science(
+    raw: Path, truth: Truth, superbias: Path, superdark: Path
+) -> tuple[int, Figures, Figures]:
+    """Figures of a faint science exposure that is calibrated as CALSTIS does, and those of a perfect calibration."""
+    from refstis.datamodels.exposure import Exposure
+    from refstis.simulation.detector import parameters
+    from refstis.stages import BiasCorrStep, BlevCorrStep, DarkCorrStep, DqiCorrStep
+
+    level = BlevCorrStep().run(DqiCorrStep().run(Exposure.open(raw)))
+    done = DarkCorrStep(override_darkfile=str(superdark)).run(
+        BiasCorrStep(override_biasfile=str(superbias)).run(level)
+    )
+    unlit = Truth(truth.detector, truth.frames)
+    collected: dict[str, list[tuple[float, float]]] = {}
+    for number, frame in enumerate(truth.select([raw.name])):
+        readout = truth.readout(int(frame))
+        gain = parameters()["detector"]["gain"][readout.gain]
+        charge = truth.charge(int(frame))
+        dark = unlit.charge(int(frame))
+        light = charge - dark
+        clean = (truth.cosmic_rays(int(frame)) == 0) & (charge < 25000.0)
+        sigma = float(np.sqrt(truth.detector.noise(readout) ** 2 + np.median(charge)))
+        before = level.imsets[number].sci[:].astype(np.float64) * gain
+        perfect = before - truth.pattern(readout) * gain - dark
+        calibrated = done.imsets[number].sci[:].astype(np.float64) * gain
+        flags = done.imsets[number].dq[:] & 16
+        for name, value in _science(calibrated, perfect, light, clean, flags, sigma).items():
+            collected.setdefault(name, []).append(value)
+    means = {name: np.mean(values, axis=0) for name, values in collected.items()}
+    return (
+        len(done.imsets),
+        {name: float(value[0]) for name, value in means.items()},
+        {name: float(value[1]) for name, value in means.items()},
+    )
+
+
+def _science(
+    calibrated: np.ndarray,
+    perfect: np.ndarray,
+    light: np.ndarray,
+    clean: np.ndarray,
+    flags: np.ndarray,
+    sigma: float,
+) -> dict[str, tuple[float, float]]:
+    """Figures of one image (electrons): of the calibration, and of a perfect one."""
+    middle = light.shape[0] // 2
+    rows = np.arange(light.shape[0])[:, None] - middle
+    box = (np.abs(rows) <= SPECTRUM) & clean
+    around = (np.abs(rows) >= BACKGROUND[0]) & (np.abs(rows) <= BACKGROUND[1]) & clean
+    whole = (clean | (np.abs(rows) > SPECTRUM)).all(axis=0)
+    spectrum = slice(middle - SPECTRUM, middle + SPECTRUM + 1)
+
+    def off(image: np.ndarray, chosen: np.ndarray) -> float:
+        return 1e6 * float(np.mean(np.abs(image - light)[chosen] > 5.0 * sigma))
+
+    def noise(image: np.ndarray) -> float:
+        return float(np.std((image - light)[spectrum][:, whole].sum(axis=0)))
+
+    error = calibrated - perfect
+    ordinary = np.abs(error) < 5.0 * sigma
+    background = float(error[around & ordinary].mean())
+    continuum = float(light[box].mean())
+    unflagged = clean & (flags == 0)
+    return {
+        "pixels off by more than 5 sigma (per million)": (off(calibrated, clean), off(perfect, clean)),
+        "the same, of those not flagged": (off(calibrated, unflagged), off(perfect, unflagged)),
+        "noise of a column of the spectrum, 7 lines (e-)": (noise(calibrated), noise(perfect)),
+        "background, error, absolute (e-)": (abs(background), 0.0),
+        "continuum of 8 e- a pixel, error, absolute (%)": (
+            100.0 * abs(float(error[box].mean()) - background) / continuum,
+            0.0,
+        ),
+    }
+
+
+def measure_science(month: Path, plan: Any, truth: Truth) -> list[dict[str, Any]]:
+    """Calibrate the science exposures of a month with its products, where there are any."""
+    rows = []
+    numbers = np.flatnonzero((truth.frames["kind"] == "science") & (truth.frames["extver"] == 1))
+    for number in numbers:
+        moment, name = float(truth.frames["mjd"][number]), str(truth.frames["rootname"][number])
+        found = {
+            kind: next(
+                plan.path(node)
+                for node in plan.nodes.values()
+                if node.kind in kinds
+                and "4-" not in node.name
+                and node.period.begin <= moment < node.period.end
+            )
+            for kind, kinds in (("bias", ("refbias", "weekbias", "refaver")), ("dark", ("weekdark",)))
+        }
+        before = os.environ.get("oref")  # noqa: SIM112 - what headers name
+        os.environ["oref"] = f"{month / 'oref'}{os.sep}"  # noqa: SIM112
+        try:
+            frames, figures, limits = figures_of_science(
+                month / f"{name}_raw.fits", truth, found["bias"], found["dark"]
+            )
+        finally:
+            os.environ.pop("oref")
+            if before is not None:
+                os.environ["oref"] = before  # noqa: SIM112
+        rows.append(
+            {
+                "product": "science exposure",
+                "name": name,
+                "frames": frames,
+                "figures": figures,
+                "limits": limits,
+            }
+        )
+    return rows
+
 
 def measure(month: Path, work: Path, profile: str, policy: str) -> list[dict[str, Any]]:
     """Make the products of a month with a profile, and compare them with the truth."""
@@ -167,6 +297,7 @@ def measure(month: Path, work: Path, profile: str, policy: str) -> list[dict[str
                 "limits": limits,
             }
         )
+    rows += measure_science(month, plan, truth)
     rows.append(
         {"product": "time", "name": "", "frames": 0, "figures": {"all products (s)": seconds}, "limits": {}}
     )
@@ -179,18 +310,36 @@ def ablation_profiles(folder: Path) -> dict[str, str]:
 
     made, taken = {}, set()
     heritage, improved = load_profile("heritage"), load_profile("improved")
-    for number, (words, names) in enumerate(ABLATION.items()):
-        target = folder / f"{number:02}"
+    kinds = ("basebias", "refbias", "weekbias", "basedark", "weekdark")
+
+    def write(words: str, chosen: Mapping[str, list[Any]]) -> None:
+        target = folder / f"{len(made):02}"
         target.mkdir(parents=True)
-        taken |= set(names or ())
-        for kind in ("basebias", "refbias", "weekbias", "basedark", "weekdark"):
-            before = {step["name"]: step for step in heritage.parameters(kind)["steps"]}
-            after = improved.parameters(kind)["steps"]
-            steps = [
-                step if names is None or step["name"] in taken else before[step["name"]] for step in after
-            ]
+        for kind, steps in chosen.items():
             asdf.AsdfFile({"parameters": {}, "steps": steps}).write_to(target / f"{kind}.asdf")
         made[words] = str(target)
+
+    for words, names in ABLATION.items():
+        taken |= set(names or ())
+        chosen = {}
+        for kind in kinds:
+            before = {step["name"]: step for step in heritage.parameters(kind)["steps"]}
+            # of darks, crcorr and normalize rest where rates are fitted, and not before
+            here = taken if "dark" not in kind or "fit_rates" in taken else taken - {"crcorr", "normalize"}
+            after = improved.parameters(kind)["steps"]
+            chosen[kind] = [
+                step if names is None or step["name"] in here else before[step["name"]] for step in after
+            ]
+        write(words, chosen)
+    for words, changes in WITHOUT.items():
+        chosen = {}
+        for kind in kinds:
+            after = improved.parameters(kind)["steps"]
+            chosen[kind] = [
+                {**step, "parameters": {**step.get("parameters", {}), **changes.get(step["name"], {})}}
+                for step in after
+            ]
+        write(f"improved, but {words}", chosen)
     return made
 
 
@@ -270,7 +419,9 @@ def main() -> None:
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--seeds", type=int, default=None, help="use only the first so many seeds")
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
-    parser.add_argument("--products", nargs="+", default=("biases", "darks"), help="what is simulated")
+    parser.add_argument(
+        "--products", nargs="+", default=("biases", "darks", "science"), help="what is simulated"
+    )
     parser.add_argument("--output", type=Path, default=Path("accuracy"))
     parser.add_argument("--work", type=Path, default=None, help="folder for what is removed again")
     options = parser.parse_args()

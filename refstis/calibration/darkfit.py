@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -489,6 +489,7 @@ def fit_rates(
     penalty: float = 20.0,
     near: float = 2.5,
     exact_at: float = 0.0,
+    longest: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate of each pixel from its darks, and its variance.
 
@@ -519,6 +520,9 @@ def fit_rates(
         A hit is no cosmic ray by itself where no neighbour is raised by this number of standard deviations.
     exact_at : float
         Temperature above the reference (deg C) at which the rate is given.
+    longest : bool
+        Of a pixel that changed, give the rate that it had for most of the time, and not the mean; the variance is then
+        that of its rates about it.
 
     Returns
     -------
@@ -537,14 +541,14 @@ def fit_rates(
     return _fit_rates(
         counts, rate, state, model.exptimes, model.warmth, model.variances, model.log_rates, model.slopes,
         model.slope_scatter, model.usual, offset, inflation, ordinary, cut, outlier, penalty, near,
-        most_hits(len(counts), HIT_SHARE), exact_at,
+        most_hits(len(counts), HIT_SHARE), exact_at, longest,
     )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
 def _fit_rates(
     counts, guess, state, exptimes, warmth, variances, log_rates, slopes, scatter, usual, offset, inflation,
-    ordinary, cut, outlier, penalty, near, most, exact_at,
+    ordinary, cut, outlier, penalty, near, most, exact_at, longest,
 ):  # fmt: skip
     number, ny, nx = counts.shape
     rate = np.empty((ny, nx))
@@ -615,7 +619,7 @@ def _fit_rates(
                         )
                 count, mean, error = _several_rates(
                     values, beside, near, exptimes, warmth, variances, log_rates, slopes, scatter, usual, outlier,
-                    penalty, exact_at,
+                    penalty, exact_at, longest,
                 )  # fmt: skip
                 if count > 1:
                     value, spread = mean, error
@@ -737,20 +741,9 @@ def _suspect(values, use, state, beside, near, rate, slope, square, used, exptim
 
 @njit(nogil=True, cache=True)
 def _several_rates(
-    values,
-    beside,
-    near,
-    exptimes,
-    warmth,
-    variances,
-    log_rates,
-    slopes,
-    scatter,
-    usual,
-    outlier,
-    penalty,
-    exact_at,
-):
+    values, beside, near, exptimes, warmth, variances, log_rates, slopes, scatter, usual, outlier, penalty, exact_at,
+    longest,
+):  # fmt: skip
     """Number of stretches, mean rate over all darks and its variance."""
     number = values.size
     index = np.empty(number, dtype=np.int64)
@@ -839,6 +832,11 @@ def _several_rates(
     for j in range(count):
         mean += times[j] / total_time * rates[j]
         variance += (times[j] / total_time) ** 2 * spreads[j]
+    if longest:
+        mean = rates[np.argmax(times)]
+        variance = spreads[np.argmax(times)]
+        for j in range(count):
+            variance += times[j] / total_time * (rates[j] - mean) ** 2
     warm /= total_time
     slope = _slope(mean, log_rates, slopes)
     variance += (max(mean - usual, 0.0) * scatter * (warm - exact_at) / (1.0 + slope * warm)) ** 2
@@ -866,6 +864,8 @@ class Recipe(NamedTuple):
         Uncertainty of the headers' temperatures (deg C), as in `frame_temperatures`; 0: they are right.
     exact_at : float
         Temperature above the reference (deg C) at which rates are given.
+    longest : bool
+        As in `fit_rates`.
     """
 
     sigma: float = 4.0
@@ -876,6 +876,7 @@ class Recipe(NamedTuple):
     near: float = 2.5
     temperature_prior: float = 0.11
     exact_at: float = 0.0
+    longest: bool = False
 
 
 class DarkRates(NamedTuple):
@@ -970,7 +971,10 @@ def combine_darks(
     if recipe.neighbours == "keep":
         classes[2:] = 1.0
     wings = WingStatistics(np.zeros(_CLASSES), classes, np.zeros(_CLASSES))
-    limits = {"ordinary": ordinary, "cut": np.inf if recipe.neighbours == "keep" else recipe.cut}
+    limits: dict[str, Any] = {
+        "ordinary": ordinary,
+        "cut": np.inf if recipe.neighbours == "keep" else recipe.cut,
+    }
 
     def wide(rows):
         """The rows with those beside them, and where the rows are in that."""
@@ -1005,7 +1009,7 @@ def combine_darks(
         stack, before, state, inner = hits(rows)
         fitted = fit_rates(
             stack, before, state, model, wings, **limits,
-            penalty=recipe.penalty, near=recipe.near, exact_at=recipe.exact_at,
+            penalty=recipe.penalty, near=recipe.near, exact_at=recipe.exact_at, longest=recipe.longest,
         )  # fmt: skip
         rate[rows], variance[rows], stretches[rows] = (image[inner] for image in fitted)
         hit = state[:, inner] == _HIT

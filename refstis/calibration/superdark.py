@@ -183,7 +183,7 @@ _ROUNDS = 10
 
 
 def blend_superdark(
-    week: ReferenceImage, base: ReferenceImage, changed: float = 0.02, relative: float = 0.005
+    week: ReferenceImage, base: ReferenceImage, changed: float = 0.02, relative: float = 0.005, mark: int = 0
 ) -> tuple[ReferenceImage, np.ndarray]:
     r"""Dark rate of a week, drawn towards the month's where the two agree.
 
@@ -205,6 +205,8 @@ def blend_superdark(
         Share of pixels that change, to begin with.
     relative : float
         Uncertainty of the week's scale against the month's: temperatures of few darks.
+    mark : int
+        Flag of pixels that changed within the week: they have its rate. It is taken away.
 
     Returns
     -------
@@ -233,14 +235,17 @@ def blend_superdark(
         own = prior * better / (prior * better + 1.0 - prior)
         found = np.bincount(kind.ravel(), own.ravel(), minlength=pixels.size) / np.maximum(pixels, 1)
         share = np.where(pixels >= _FEWEST, np.clip(found, 1e-4, 0.5), changed)
+    own[(week.dq & np.int16(mark)) != 0] = 1.0
     value = own * w + (1.0 - own) * b
     variance = own * (var_w + (w - value) ** 2) + (1.0 - own) * (var_b + (b - value) ** 2)
-    flags = week.dq | (base.dq & ~np.int16(HOT_PIXEL))
+    flags = (week.dq & ~np.int16(mark)) | (base.dq & ~np.int16(HOT_PIXEL))
     return ReferenceImage(value.astype(np.float32), np.sqrt(variance).astype(np.float32), flags), own
 
 
 def flag_hot_rates(dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0) -> np.ndarray:
     """Flag hot pixels by their rate and its own uncertainty.
+
+    A pixel whose rate is that uncertain has been hot, and is of no use either.
 
     Parameters
     ----------
@@ -256,5 +261,5 @@ def flag_hot_rates(dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0) 
     numpy.ndarray
         Flags, int16, with 16 in hot pixels and in no others; other flags stay.
     """
-    hot = (dark.sci >= rate) & (dark.sci - np.median(dark.sci) >= sigma * dark.err)
+    hot = (dark.sci >= rate) & (dark.sci - np.median(dark.sci) >= sigma * dark.err) | (dark.err >= rate)
     return (dark.dq & ~np.int16(HOT_PIXEL)) | np.where(hot, np.int16(HOT_PIXEL), np.int16(0))

@@ -201,6 +201,8 @@ def reference_keywords(
     if dark:
         header["REF_TEMP"] = (mode.get("REF_TEMP", REF_TEMP), "reference CCD housing temperature (deg C)")
         header["DRK_VS_T"] = (mode.get("DRK_VS_T", DRK_VS_T), "relative change of dark rate per deg C")
+        if "EXACT_AT" in mode:
+            header["EXACT_AT"] = (mode["EXACT_AT"], "scaling is exact for all pixels here (deg C)")
         header["TEXPTIME"] = (1.0, "exposure time of the rate (s)")
     for keyword in mode:
         if keyword.startswith(("PCTE", "CTE_")):

@@ -155,7 +155,9 @@ class WeekDarkPipeline(_DarkPipeline):
         if self.blend_baseline.override_basedark is None:
             # the two stages stand in for each other
             self.blend_baseline.override_basedark = self.superdark.override_basedark
-        self.superdark.get_reference(library.exposures[0], "basedark")
+        baseline = self.superdark.get_reference(library.exposures[0], "basedark")
+        if not self.fit_rates.skip:
+            self.fit_rates.as_baseline(baseline.file)
         darks = self.calibrated(library)
         product = self.run_each(("superdark", "blend_baseline", "flag_hot_rates"), self.rate(darks))
         if self.daily.moment is not None:

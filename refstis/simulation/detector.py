@@ -383,21 +383,24 @@ class Detector:
             rate[unstable] *= 1.0 + np.where(up, 1.0, -1.0) * hot["swing"][unstable]
         return rate
 
-    def dark_rate(self, mjd: float) -> np.ndarray:
-        """Dark rate of every sensor pixel at 18 C at a moment.
+    def dark_rate(self, mjd: float, temperature: float = 18.0) -> np.ndarray:
+        """Dark rate of every sensor pixel at a moment.
 
         Parameters
         ----------
         mjd : float
             When.
+        temperature : float
+            Housing temperature (deg C).
 
         Returns
         -------
         numpy.ndarray
             float64 (electrons/s), shape of the sensor.
         """
-        rate = self.base.astype(np.float64)
-        np.add.at(rate, (self.hot["y"], self.hot["x"]), self.hot_rate(mjd))
+        rate = self.base.astype(np.float64) * self.base_factor(temperature)
+        hot = self.hot_rate(mjd) * (1.0 + self.hot["slope"].astype(np.float64) * (temperature - 18.0))
+        np.add.at(rate, (self.hot["y"], self.hot["x"]), hot)
         return rate
 
     def base_factor(self, temperature: float) -> float:

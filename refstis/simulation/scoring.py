@@ -39,6 +39,8 @@ class _Image:
     scaled: bool
     exptime: float
     expname: str
+    exact_at: float
+    law: float
 
 
 @dataclass
@@ -115,6 +117,8 @@ def _read(path: Path) -> _Image:
                 expname=str(sci.header.get("EXPNAME", "")).strip()
                 if sci.header.get("NCOMBINE", 1) == 1
                 else "",
+                exact_at=float(primary.get("EXACT_AT", 18.0)),
+                law=float(primary.get("DRK_VS_T", 0.07)),
             )
     except (OSError, KeyError) as error:
         raise InputError(
@@ -225,7 +229,8 @@ def _dark(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
     readout = truth.readout(int(frames[0]))
     noise = truth.detector.noise(readout)
-    true = truth.dark_rate(frames)
+    # Where a superdark says at which temperature its scaling is exact, it is compared there.
+    true = truth.dark_rate(frames, image.exact_at) / (1.0 + image.law * (image.exact_at - 18.0))
     # The best estimate of a rate weights each frame with its variance: photons and read noise.
     information, fullest = np.zeros_like(true), np.zeros_like(true)
     for frame in frames:

@@ -249,13 +249,15 @@ class Truth:
         charge = np.mean([self.charge(int(frame)) for frame in frames], axis=0)
         return self.pattern(readout) + charge / parameters()["detector"]["gain"][readout.gain]
 
-    def dark_rate(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Mean true dark rate at 18 C over some exposures, weighted by exposure time.
+    def dark_rate(self, frames: Sequence[int] | np.ndarray, temperature: float = 18.0) -> np.ndarray:
+        """Mean true dark rate at a temperature over some exposures, weighted by exposure time.
 
         Parameters
         ----------
         frames : sequence of int
             Indices into `frames`, all read in one way.
+        temperature : float
+            Housing temperature (deg C).
 
         Returns
         -------
@@ -266,7 +268,7 @@ class Truth:
         weights = self.frames["exptime"][frames]
         total = np.zeros(self.detector.sensor)
         for frame, weight in zip(frames, weights, strict=True):
-            total += weight * self.detector.dark_rate(float(self.frames["mjd"][frame]))
+            total += weight * self.detector.dark_rate(float(self.frames["mjd"][frame]), temperature)
         return self._trimmed(self._on_frame(total / weights.sum(), readout), readout)
 
     def cosmic_rays(self, frame: int) -> np.ndarray:

@@ -25,6 +25,7 @@ class BlendBaselineStep(RefstisStep):
     skip     = boolean(default=True)  # Whether superdark combines week and baseline, as refstis 0.8 did
     changed  = float(min=0, max=1, default=0.02)  # Share of pixels that change in a month
     relative = float(min=0, default=0.005)  # Uncertainty of the week's scale against the month's
+    mark     = integer(min=0, max=32767, default=1024)  # Flag with which fit_rates marks changes within the week
     """
 
     def process(self, week):
@@ -47,7 +48,7 @@ class BlendBaselineStep(RefstisStep):
         """
         week = self.open(week)
         baseline, base = open_baseline(self, week, "basedark")
-        result, own = blend_superdark(reference_image(week), base, self.changed, self.relative)
+        result, own = blend_superdark(reference_image(week), base, self.changed, self.relative, self.mark)
         words = (
             f"Rates are those of the baseline dark {baseline.name} and of the week, weighted by the probability that "
             f"the pixel has changed ({self.changed:g} before its rates are compared); "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class FitRatesStep(RefstisStep):
     """
 
     class_alias = "fit_rates"
+    exact_at: float | None
 
-    spec = f"""
+    spec = """
     skip       = boolean(default=True)  # Whether crcorr and normalize combine the darks, as refstis 0.8 did
     sigma      = float(min=1, default=4.0)  # Least significance of a cosmic ray (sigma)
     excess     = float(min=0, default=0.03)  # And its least size relative to the pixel's own signal
@@ -43,7 +45,9 @@ class FitRatesStep(RefstisStep):
     slopes     = float_list(min=1, default=list(0.053, 0.088, 0.058))  # Relative change of these rates (1/deg C)
     scatter    = float(min=0, default=0.008)  # Scatter of the slopes of hot pixels (1/deg C)
     prior      = float(min=0, default=0.11)  # Uncertainty of OCCDHTAV (deg C); 0: not improved by the hot pixels
-    exact_at   = float(default=None)  # Temperature that CALSTIS's scaling is exact at (deg C); {REF_TEMP:g}
+    exact_at   = float(default=None)  # Temperature that CALSTIS's scaling is exact at (deg C); mean of the darks
+    changed    = option('mean', 'longest', default='mean')  # Rate of pixels that changed: the mean, or the longest one
+    mark       = integer(min=0, max=32767, default=0)  # Flag of pixels that changed; 0 for none
     ignored    = integer(min=0, max=32767, default=16)  # Flags that superbiases do not hand on
     threads    = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
     """
@@ -81,7 +85,7 @@ class FitRatesStep(RefstisStep):
             )
         scales, warmth = zip(*(self._temperature(*pair) for pair in imsets), strict=True)
         side2 = any(warmth)
-        exact = REF_TEMP if self.exact_at is None else self.exact_at
+        exact = REF_TEMP + float(np.mean(warmth)) if self.exact_at is None else self.exact_at
         model = DarkModel(
             np.array([imset.exptime for _, imset in imsets]),
             np.array(warmth),
@@ -93,7 +97,7 @@ class FitRatesStep(RefstisStep):
         )
         recipe = Recipe(
             self.sigma, self.excess, self.neighbours, self.cut, self.penalty, self.near, self.prior,
-            exact - REF_TEMP if side2 else 0.0,
+            exact - REF_TEMP if side2 else 0.0, self.changed == "longest",
         )  # fmt: skip
         shape = imsets[0][1].sci.shape
 
@@ -119,6 +123,18 @@ class FitRatesStep(RefstisStep):
         electrons = float(np.mean(model.exptimes * (1.0 + slope * made.model.warmth)))
         variance = made.variance / law**2 + self._superbias_variance(imsets, electrons)
         return self._product(exposures, imsets, made, made.rate / law, variance, slope, side2, exact)
+
+    def as_baseline(self, baseline: Path) -> None:
+        """Give rates at the temperature at which those of a baseline dark are exact, so that both can be compared.
+
+        Parameters
+        ----------
+        baseline : pathlib.Path
+            The baseline dark. Nothing changes where it does not say, or a temperature is given.
+        """
+        temperature = Exposure.open(baseline).primary.get("EXACT_AT")
+        if self.exact_at is None and temperature is not None:
+            self.exact_at = float(temperature)
 
     def _opened(self, darks):
         if isinstance(darks, ExposureLibrary) or (
@@ -215,28 +231,27 @@ class FitRatesStep(RefstisStep):
             f"Rates were fitted to {len(imsets)} darks with the noise that they imply; {100.0 * made.hit:.2f} percent "
             f"of the pixels of a dark were left out as cosmic rays, at {self.sigma:g} sigma (neighbours: "
             f"{self.neighbours}, up to {self.cut:g} sigma); {int(np.count_nonzero(made.stretches > 1))} pixels changed "
-            f"and have the mean of their rates (penalty {self.penalty:g})."
+            f"and have the {self.changed} of their rates (penalty {self.penalty:g})."
         )
         if side2:
             primary["TEMPCORR"] = ("COMPLETE", "dark scaled to the reference temperature")
             primary["DRK_VS_T"] = round(slope, 5)
+            primary["EXACT_AT"] = round(exact, 4)
             mean = float(np.mean(made.model.warmth)) + REF_TEMP
             sci["OCCDHTAV"] = header_float(mean)
             words += (
-                f" Every pixel was brought to {exact:g} C by the slope of its rate, {min(self.slopes):g} to "
-                f"{max(self.slopes):g} per deg C with a scatter of {self.scatter:g}; temperatures of darks are those "
-                f"of their hot pixels about OCCDHTAV +- {self.prior:g} C."
+                f" Every pixel was brought to {exact:.2f} C by the slope of its rate, {min(self.slopes):g} to "
+                f"{max(self.slopes):g} per deg C with a scatter of {self.scatter:g}, and is given as what "
+                f"1 + {slope:.5f} (T - {REF_TEMP:g} C) brings to that; temperatures of darks are those of their hot "
+                f"pixels about OCCDHTAV +- {self.prior:g} C."
             )
-            if exact != REF_TEMP:
-                words += (
-                    f" The rate is given as what 1 + {slope:.5f} (T - {REF_TEMP:g} C) brings to {exact:g} C."
-                )
         else:
             words += " Side 1: the CCD was temperature controlled and the darks were not scaled."
         imset = Imset.of_arrays(
             rate.astype(np.float32),
             np.sqrt(variance).astype(np.float32),
-            made.flags & np.int16(~self.ignored),
+            (made.flags & np.int16(~self.ignored))
+            | np.where(made.stretches > 1, self.mark, 0).astype(np.int16),
             first.imsets[0],
         ).with_keywords(sci, {"BUNIT": "ELECTRONS/S"})
         product = first.changed(primary, [imset])

@@ -42,7 +42,7 @@ def fit(**parameters):
 
 
 def test_rates_at_the_reference_temperature():
-    made = fit().process(darks())
+    made = fit(exact_at=18.0).process(darks())
     image = arrays(made)
     pull = (image.sci - 0.018) / image.err
     pull[7, 9] = (image.sci[7, 9] - HOT) / image.err[7, 9]
@@ -88,9 +88,10 @@ def test_exact_at_a_temperature():
     frames = darks(slope=-0.02, temperatures=temperatures)
     truth = HOT * (1 + (np.interp(np.log10(HOT), [-1.25, 1.0], [0.088, 0.058]) - 0.02) * 2.5)
     found = {}
-    for name, step in (("at 18", fit()), ("at 20.5", fit(exact_at=20.5))):
+    for name, step in (("at 18", fit(exact_at=18.0)), ("at 20.5", fit())):
         made = step.process(frames)
         image, law = arrays(made), 1 + made.primary["DRK_VS_T"] * 2.5
+        assert made.primary["EXACT_AT"] == (18.0 if step.exact_at else 20.5)
         found[name] = image.sci[7, 9] * law, image.err[7, 9] * law
     value, error = found["at 20.5"]
     assert abs(value - truth) < 4 * error
@@ -130,6 +131,38 @@ def test_slopes_need_their_rates():
         fit(slopes=[0.07]).process(darks(3))
 
 
+def test_the_week_is_exact_where_its_baseline_is(tmp_path):
+    base = image(0.02, 0.001).changed({"FILETYPE": "DARK IMAGE", "EXACT_AT": 20.25})
+    path = tmp_path / "base.fits"
+    base.save(path)
+    step, given = fit(), fit(exact_at=19.0)
+    for one in (step, given):
+        one.as_baseline(path)
+    assert (step.exact_at, given.exact_at) == (20.25, 19.0)
+
+
+def test_of_a_pixel_that_changed_the_longest_rate():
+    frames = []
+    for n, dark in enumerate(darks()):
+        counts = dark.imsets[0].sci[:].copy()
+        counts[20, 20] = (0.5 if n >= 7 else 0.018) * 1100.0 / GAIN * 1.15
+        frames.append(
+            in_memory(
+                [counts],
+                headers=[{"EXPSTART": BEGIN + n, "OCCDHTAV": 20.0}],
+                primary={"ATODGAIN": GAIN, "READNSE": NOISE},
+            )
+        )
+    mean, longest = (fit(changed=how, mark=1024).process(frames) for how in ("mean", "longest"))
+    assert arrays(mean).sci[20, 20] == pytest.approx(0.7 * 0.018 + 0.3 * 0.5, rel=0.03)
+    assert arrays(longest).sci[20, 20] == pytest.approx(0.018, abs=0.003)
+    # and how far off it may be
+    assert arrays(longest).err[20, 20] == pytest.approx(np.sqrt(0.3) * 0.482, rel=0.05)
+    for made in (mean, longest):
+        assert arrays(made).dq[20, 20] == 1024
+    assert "have the longest of their rates" in longest.procedure[-1]
+
+
 # -------------------------------------------------------------- week and month
 
 
@@ -151,13 +184,21 @@ def test_week_and_month(tmp_path):
     week = month + generator.normal(0, np.sqrt(week_noise**2 - month_noise**2), SHAPE)
     week[5, 5], month[5, 5] = 0.6, 0.15
     week[6, 6], month[6, 6] = 0.018, 0.4
+    # the week itself knows of a change, whatever the month says
+    error = np.full(SHAPE, week_noise, "f4")
+    flags = np.full(SHAPE, 256, "i2")
+    week[8, 8], month[8, 8], error[8, 8], flags[8, 8] = 0.018, 0.2, 0.3, 256 + 1024
     base = image(month, month_noise, dq=16 + 512).changed({"FILETYPE": "DARK IMAGE"})
     path = tmp_path / "base.fits"
     base.save(path)
-    made = BlendBaselineStep(skip=False, override_basedark=str(path)).process(image(week, week_noise, dq=256))
+    made = BlendBaselineStep(skip=False, override_basedark=str(path)).process(
+        in_memory([week.astype("f4")], error, flags)
+    )
     found = arrays(made)
     ordinary = np.ones(SHAPE, dtype=bool)
-    ordinary[5, 5] = ordinary[6, 6] = False
+    ordinary[5, 5] = ordinary[6, 6] = ordinary[8, 8] = False
+    assert found.sci[8, 8] == np.float32(0.018)
+    assert found.err[8, 8] == pytest.approx(0.3)
     assert np.std(found.sci[ordinary]) < 1.05 * np.std(month[ordinary])
     np.testing.assert_allclose(found.err[ordinary], month_noise, rtol=0.35)
     for at in ((5, 5), (6, 6)):
@@ -173,11 +214,12 @@ def test_hot_pixels_by_rate_and_significance():
     sci[1, 1], sci[2, 2], sci[3, 3] = 0.11, 0.099, 0.13
     err = np.full(SHAPE, 0.002, "f4")
     err[3, 3] = 0.05
+    err[4, 4] = 0.2  # has been hot
     dark = image(sci, 0.002, dq=16 + 512)
     from refstis.datamodels.pixels import Pixels
 
     dark = dark.changed(imsets=[dark.imsets[0].with_pixels(err=Pixels.of(err))])
     dq = arrays(FlagHotRatesStep(skip=False).process(dark)).dq
     expected = np.full(SHAPE, 512)
-    expected[1, 1] = 528
+    expected[1, 1] = expected[4, 4] = 528
     np.testing.assert_array_equal(dq, expected)
