@@ -115,7 +115,7 @@ def tried(page):
     return any(options.get("class") == "tried" for _, options, _ in blocks(page))
 
 
-@pytest.mark.parametrize("page", filter(tried, PAGES), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", list(filter(tried, PAGES)), ids=lambda page: page.stem)
 def test_what_was_tried_runs(page, tmp_path):
     script = []
     for language, options, body in blocks(page):
