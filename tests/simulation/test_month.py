@@ -11,6 +11,7 @@ from refstis.anneal.table import read_table
 from refstis.datamodels.association import Association
 from refstis.errors import ConfigurationError, InputError, OutputError
 from refstis.simulation import Truth, simulate
+from refstis.simulation.detector import parameters
 
 # Of the first raw file of `simulate(seed=1, days=2, size="small", products=["darks"])`. It may only change when the
 # simulated detector is meant to change, and never with a version of Python, numpy, numba or astropy.
@@ -160,3 +161,9 @@ def test_wrong_arguments_are_refused(tmp_path, month):
         Truth.open(month.truth).select(["o12345678"])
     with pytest.raises(InputError, match="truth"):
         Truth.open(tmp_path)
+
+
+def test_codes_of_programmes_are_texts():
+    # also where all their characters are digits
+    for epoch, figures in parameters()["epochs"].items():
+        assert all(isinstance(code, str) and len(code) == 3 for code in figures["codes"].values()), epoch
