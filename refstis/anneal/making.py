@@ -209,13 +209,15 @@ def _blames(message: str, path: str) -> bool:
 
 
 def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, Signature]:
-    from refstis.pipelines.base import making_products, product_log, write_record
+    from refstis.pipelines.base import making_products, product_log, remember_checksum, write_record
 
     os.environ.update(task.environment)
     _check_unchanged(task.sources)
     with making_products(), product_log():
         step, product = _calibrated(task, threads, share)
         _check_unchanged(task.sources)
+        for one in task.sources:
+            remember_checksum(Path(one.path), one.checksum)
         if task.provisional:
             text = str(product.primary["DESCRIP"])
             words = f"{text.rstrip('-')}, provisional"

@@ -51,7 +51,7 @@ def saturated_pixels(frame: np.ndarray, saturate: float) -> np.ndarray:
     highest = np.fmax.reduce(frame, axis=None)
     if not np.float32(np.trunc(highest)) > limit:
         return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(np.trunc(frame).astype(np.float32) > limit)
+    return np.flatnonzero((frame if frame.dtype.kind == "u" else np.trunc(frame)).astype(np.float32) > limit)
 
 
 class BadPixelRun(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import hashlib
 import logging
@@ -27,12 +26,23 @@ from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.exposure import Exposure
 from refstis.stages.base import RefstisStep
 
-__all__ = ["RefstisPipeline", "file_checksum", "making_products", "product_log", "write_record"]
+__all__ = [
+    "RefstisPipeline",
+    "file_checksum",
+    "making_products",
+    "product_log",
+    "remember_checksum",
+    "write_record",
+]
 
 logger = logging.getLogger(__name__)
 
 # What made a product: its sidecar tells their versions.
 MAKERS = ("refstis", "stpipe", "numpy", "scipy", "numba", "astropy")
+
+# Checksums of files in the states that they were seen in, and how many are remembered.
+_checksums: dict[tuple[Path, int, int, int], str] = {}
+MOST_CHECKSUMS = 4096
 
 _lines: ContextVar[list[str] | None] = ContextVar("product_log", default=None)
 
@@ -288,7 +298,7 @@ def write_record(
 
 
 def file_checksum(path: Path | None) -> str:
-    """SHA-256 of a file.
+    """SHA-256 of a file, read once for each state of it: in a month every bias goes into two products.
 
     Parameters
     ----------
@@ -302,12 +312,30 @@ def file_checksum(path: Path | None) -> str:
     """
     if path is None:
         return ""
-    status = Path(path).stat()
-    return _checksum(Path(path), status.st_mtime_ns, status.st_size, status.st_ino)
+    path = Path(path)
+    known = _checksums.get(_state(path))
+    if known is None:
+        with path.open("rb") as stream:
+            known = hashlib.file_digest(stream, "sha256").hexdigest()
+        remember_checksum(path, known)
+    return known
 
 
-@functools.lru_cache(maxsize=4096)
-def _checksum(path, _modified, _size, _inode):
-    """Read a file, once for each state of it: in a month every bias goes into two products."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def remember_checksum(path: Path, checksum: str) -> None:
+    """Spare the reading of a file whose checksum is known.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, as it was when the checksum was taken.
+    checksum : str
+        64 hexadecimal digits.
+    """
+    while len(_checksums) >= MOST_CHECKSUMS:
+        _checksums.pop(next(iter(_checksums)), None)
+    _checksums[_state(path)] = checksum
+
+
+def _state(path):
+    status = path.stat()
+    return path, status.st_mtime_ns, status.st_size, status.st_ino

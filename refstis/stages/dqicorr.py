@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import ClassVar
 
@@ -68,14 +69,12 @@ class DqiCorrStep(RefstisStep):
 
 def _table_mask(exposure, imset, bad):
     """Flags of table and aperture, shared by all image sets of one mode; None where there are none."""
-    mask = np.zeros(imset.sci.shape, dtype=np.int16)
-    if bad is not None:
-        mask |= bad_pixel_mask(bad.runs, bad.size, imset.sci.shape, imset.grid)
+    shared = None if bad is None else _mask_of_runs(bad, imset.sci.shape, imset.grid)
     header = exposure.primary
     if str(header.get("TARGNAME", "")).strip() not in {"BIAS", "DARK"}:
         sci = imset.sci_header
         cd11, cd12, cd21, cd22 = (float(sci.get(f"CD{i}_{j}", i == j)) for i in (1, 2) for j in (1, 2))
-        mask |= aperture_mask(
+        mask = aperture_mask(
             str(header.get("APER_FOV", "")),
             imset.sci.shape,
             imset.grid,
@@ -83,6 +82,16 @@ def _table_mask(exposure, imset, bad):
             imaging=str(header.get("OBSTYPE", "")).strip() == "IMAGING",
             dispaxis=int(sci.get("DISPAXIS", 1)),
         )
+        if shared is not None:
+            mask |= shared[:]
+        return Pixels.of(mask) if mask.any() else None
+    return shared
+
+
+@functools.lru_cache(maxsize=4)
+def _mask_of_runs(bad, shape, grid):
+    """Flags of a table on one mode of read-out, shared by all exposures of a run; None where there are none."""
+    mask = bad_pixel_mask(bad.runs, bad.size, shape, grid)
     return Pixels.of(mask) if mask.any() else None
 
 
