@@ -407,6 +407,58 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def drift_errors(epoch: int, seeds: Iterable[int], frames: int = 104) -> dict[str, Figures]:
+    """Errors of the bias level in the middle of full frames that the slope of the virtual overscan makes (DN).
+
+    Of each chip only the mean of so many frames is simulated, which is all that a superbias sees of the drift.
+    """
+    from refstis.calibration.overscan import gained_charge, standing_out
+    from refstis.simulation.detector import Detector
+    from refstis.simulation.readout import Readout
+
+    found: dict[str, list[float]] = {}
+    readout = Readout()
+    rows, columns = readout.trim
+    x = np.arange(columns.stop - columns.start)
+    middle = x.size / 2.0 + columns.start - (readout.section.start + readout.section.stop - 1) / 2.0
+    for seed in seeds:
+        chip, generator = Detector(seed, epoch), np.random.default_rng(seed)
+        charge = chip.mean_charge(readout, chip.begin + 10.0, 0.0, chip.figures["temperature"])
+        noise = chip.noise(readout) / np.sqrt(frames)
+        image = charge + chip.pattern(readout)[:, columns] + generator.normal(0.0, noise, charge.shape)
+        virtual = image[: rows.start].mean(axis=0)
+        count = round(0.1 * (rows.stop - rows.start))
+        gained = gained_charge(image[rows][:count], image[rows][-count - 1 : -1])
+        for words, profile, clip in (
+            ("nothing", virtual, np.inf),
+            ("columns beyond 3 sigma left out", virtual, 3.0),
+            ("charge subtracted, then the same", virtual - gained, 3.0),
+            (
+                "nothing to take away: noise alone",
+                generator.normal(0.0, noise / np.sqrt(rows.start), x.size),
+                np.inf,
+            ),
+        ):
+            kept = ~standing_out(profile, clip)
+            found.setdefault(words, []).append(middle * float(np.polyfit(x[kept], profile[kept], 1)[0]))
+    return {
+        words: {
+            "rms (DN)": float(np.sqrt(np.mean(np.square(errors)))),
+            "largest (DN)": float(np.abs(errors).max()),
+        }
+        for words, errors in found.items()
+    }
+
+
+def tell_of_drift(epochs: Iterable[int]) -> None:
+    """Print what the charge in the virtual overscan does to the level, and what is left of it."""
+    print("| taken out of the virtual overscan | epoch | rms (DN) | largest (DN) |")
+    print("|---|---:|---:|---:|")
+    for epoch in epochs:
+        for words, figures in drift_errors(epoch, range(101, 125)).items():
+            print(f"| {words} | {epoch} | {' | '.join(_number(value) for value in figures.values())} |")
+
+
 def main() -> None:
     """Simulate, make, compare, and write."""
     parser = argparse.ArgumentParser(
@@ -424,7 +476,13 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("accuracy"))
     parser.add_argument("--work", type=Path, default=None, help="folder for what is removed again")
+    parser.add_argument(
+        "--drift", action="store_true", help="only the drift of the bias level, of 24 chips an epoch"
+    )
     options = parser.parse_args()
+    if options.drift:
+        tell_of_drift(options.epochs)
+        return
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         profiles = (
