@@ -11,7 +11,7 @@ from rich.text import Text
 from refstis.anneal.dates import isoformat
 from refstis.anneal.plan import MonthPlan, Node, Plan
 
-__all__ = ["console_for_tables", "graph_svg", "print_plan", "summary"]
+__all__ = ["console_for_tables", "graph_svg", "print_left_out", "print_plan", "summary"]
 
 _STATUS_STYLE = {"new": "cyan", "made": "green", "remake": "yellow", "not needed": "dim"}
 _LEFT_OUT_AT_MOST = 12
@@ -42,6 +42,20 @@ def print_plan(plan: Plan, console: Console) -> None:
     for month in plan.months:
         nodes = [node for node in plan.nodes.values() if node.month == month.month.name]
         console.print(_month(plan, month, nodes))
+    print_left_out(plan, console)
+    console.print(Text(f"\n{summary(plan)}", style="bold"))
+
+
+def print_left_out(plan: Plan, console: Console) -> None:
+    """Print which exposures are used nowhere, and why.
+
+    Parameters
+    ----------
+    plan : Plan
+        With its exclusions.
+    console : rich.console.Console
+        Where to.
+    """
     faults = [one for one in plan.exclusions if one.fault]
     others = [one for one in plan.exclusions if not one.fault]
     if faults:
@@ -60,7 +74,6 @@ def print_plan(plan: Plan, console: Console) -> None:
             for reason, names in sorted(reasons.items(), key=lambda pair: -len(pair[1])):
                 more = f" and {len(names) - 2} more" if len(names) > 2 else ""
                 console.print(Text(f"  {', '.join(names[:2])}{more}: {reason}"), soft_wrap=True)
-    console.print(Text(f"\n{summary(plan)}", style="bold"))
 
 
 def summary(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from refstis.anneal.display import print_left_out
 from refstis.anneal.making import Outcome
 from refstis.anneal.plan import Node, Plan
 from refstis.anneal.runner import Result
@@ -204,6 +205,8 @@ def print_result(result: Result, console: Console) -> None:
         Where to.
     """
     plan = result.plan
+    if not plan.nodes:
+        print_left_out(plan, console)
     for one in plan.months:
         name = one.month.name
         verdict = result.verdict(name)

@@ -58,6 +58,16 @@ def test_plan_prints_products_reasons_and_what_is_left_out(shell, raws, tmp_path
     assert (tmp_path / "here" / "plan.svg").read_text().startswith("<svg")
 
 
+def test_a_run_that_can_make_nothing_says_why(shell, tmp_path, write_raw):
+    folder = tmp_path / "raws"
+    folder.mkdir()
+    write_raw(folder / "oa0001aaq_raw.fits", "BIAS", MONTH + 1, primary={"CCDAMP": "A"})
+    status, out, _ = shell("run", folder)
+    assert status == 0
+    assert "oa0001aaq_raw.fits left out: CCDAMP A, expected D" in out
+    assert "0 products made, 0 kept" in out
+
+
 def test_plan_writes_nothing_but_the_ledger(shell, raws, tmp_path):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in raws.rglob("*.fits")}
     assert shell("plan", raws)[0] == 0
