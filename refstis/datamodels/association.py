@@ -12,7 +12,7 @@ from pathlib import Path
 from astropy.io import fits
 
 from refstis.calibration.darkcorr import SIDE2_BEGIN
-from refstis.datamodels.damage import UNREADABLE, parse_yaml, silently
+from refstis.datamodels.damage import UNREADABLE, open_fits, parse_yaml
 from refstis.datamodels.exposure import Exposure
 from refstis.errors import InputError
 
@@ -135,7 +135,7 @@ class Association:
                     f"{path}: member {expname!r} has exptype {role!r}; expected one of {', '.join(ROLES)}."
                 )
         if name is not None and (
-            not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."}
+            not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."} or "\x00" in name
         ):
             raise InputError(f"{path}: product name {name!r}; expected a file name without folder.")
         return cls._checked(path, name, members)
@@ -143,7 +143,7 @@ class Association:
     @classmethod
     def _of_fits(cls, path):
         try:
-            with silently(), fits.open(path, memmap=False) as hdus:
+            with open_fits(path) as hdus:
                 table = next(
                     (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU) and _is_association(hdu)), None
                 )

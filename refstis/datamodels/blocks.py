@@ -7,18 +7,19 @@ would take longer than calibrating the pixels.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from astropy.io import fits
 
 from refstis.errors import InputError
 
-__all__ = ["HduBlocks", "RawHeader", "parse_header", "scan_hdus"]
+__all__ = ["HduBlocks", "RawHeader", "parse_header", "scan_hdus", "scan_stream"]
 
 BLOCK = 2880
 CARD = 80
@@ -167,11 +168,12 @@ class HduBlocks:
 
 
 def _data_size(header):
+    bits = abs(int(header["BITPIX"]))
     axes = [int(header[f"NAXIS{n + 1}"]) for n in range(int(header["NAXIS"]))]
     if not axes:
         return 0
     elements = int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + math.prod(axes))
-    return abs(int(header["BITPIX"])) // 8 * elements
+    return bits // 8 * elements
 
 
 def scan_hdus(path: Path) -> list[HduBlocks]:
@@ -194,32 +196,56 @@ def scan_hdus(path: Path) -> list[HduBlocks]:
     OSError
         Where it cannot be read.
     """
-    hdus: list[HduBlocks] = []
-    size = path.stat().st_size
     with path.open("rb") as stream:
-        begin = 0
-        while begin < size:
-            header, length = _read_header(stream, path, begin, first=not hdus)
-            if header is None:
-                break
-            try:
-                data_size = _data_size(header)
-            except (KeyError, TypeError, ValueError):
-                raise InputError(
-                    f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no "
-                    "number). Copy or "
-                    "retrieve it again, or leave it out."
-                ) from None
-            data_begin = begin + length
-            if data_size < 0 or data_begin + data_size > size:
-                raise InputError(
-                    f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs "
-                    f"{data_begin + data_size}. It was cut "
-                    "short: copy or retrieve it again, or leave it out."
-                )
-            hdus.append(HduBlocks(header, data_begin, data_size))
-            begin = data_begin + -(-data_size // BLOCK) * BLOCK
-            stream.seek(begin)
+        return scan_stream(stream, path)
+
+
+def scan_stream(stream: IO[bytes], path: Path) -> list[HduBlocks]:
+    """Find the HDUs of an open, uncompressed FITS file.
+
+    Parameters
+    ----------
+    stream : file object
+        Seekable, in binary mode.
+    path : pathlib.Path
+        What messages call it.
+
+    Returns
+    -------
+    list of HduBlocks
+        Primary HDU and extensions.
+
+    Raises
+    ------
+    InputError
+        Where it is no FITS file or ends too early.
+    """
+    hdus: list[HduBlocks] = []
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    begin = 0
+    while begin < size:
+        header, length = _read_header(stream, path, begin, first=not hdus)
+        if header is None:
+            break
+        try:
+            data_size = _data_size(header)
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no "
+                "number). Copy or "
+                "retrieve it again, or leave it out."
+            ) from None
+        data_begin = begin + length
+        if data_size < 0 or data_begin + data_size > size:
+            raise InputError(
+                f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs "
+                f"{data_begin + data_size}. It was cut "
+                "short: copy or retrieve it again, or leave it out."
+            )
+        hdus.append(HduBlocks(header, data_begin, data_size))
+        begin = data_begin + -(-data_size // BLOCK) * BLOCK
+        stream.seek(begin)
     if not hdus:
         raise InputError(f"{path}: the file is empty. Copy or retrieve it again, or leave it out.")
     return hdus

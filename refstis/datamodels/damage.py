@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 import threading
@@ -15,7 +17,10 @@ from typing import Any
 import yaml
 from astropy.io import fits
 
-__all__ = ["UNREADABLE", "parse_yaml", "read_asdf", "silently"]
+from refstis.datamodels.blocks import scan_stream
+from refstis.errors import InputError
+
+__all__ = ["UNREADABLE", "check_structure", "open_fits", "parse_yaml", "read_asdf", "silently"]
 
 # What astropy raises, in this place or that, where the bytes of a file are not what its headers say.
 UNREADABLE = (
@@ -50,6 +55,53 @@ def silently() -> Iterator[None]:
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def check_structure(path: Path) -> None:
+    """See that the HDUs of a file follow each other to its end; astropy reads a damaged one for ever.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A FITS file, gzipped or not.
+
+    Raises
+    ------
+    ValueError
+        Where they do not.
+    OSError, zlib.error
+        Where it cannot be read or unpacked.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.read(2) != b"\x1f\x8b":
+                scan_stream(stream, path)
+                return
+        with gzip.open(path) as packed:
+            scan_stream(io.BytesIO(packed.read()), path)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix(f"{path}: ")) from None
+
+
+@contextmanager
+def open_fits(path: str | os.PathLike, **options: Any) -> Iterator[fits.HDUList]:
+    """Open a FITS file that may be damaged, without warnings.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    **options
+        Of `astropy.io.fits.open`.
+
+    Yields
+    ------
+    astropy.io.fits.HDUList
+        Its HDUs, read into memory where they are asked for; what this raises, here or there, is among `UNREADABLE`.
+    """
+    check_structure(Path(path))
+    with silently(), fits.open(path, memmap=False, **options) as hdus:
+        yield hdus
 
 
 def parse_yaml(text: str) -> Any:

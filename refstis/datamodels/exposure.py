@@ -17,7 +17,7 @@ from astropy.io import fits
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.blocks import scan_hdus
-from refstis.datamodels.damage import UNREADABLE, silently
+from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
 from refstis.errors import InputError, OutputError
@@ -47,6 +47,8 @@ SCI_NUMBERS = {
 }  # fmt: skip
 # The largest frame of a STIS detector has 2048 pixels a side.
 LONGEST_SIDE = 4096
+# BSCALE and BZERO of more make no number that float32 could hold.
+MOST_SCALE = 1e30
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -242,6 +244,7 @@ class Exposure:
         """
         path = Path(path)
         primary, hdus = _read_headers(path)
+        _check_numbers(path, "primary header", primary, PRIMARY_NUMBERS)
         count, rest = divmod(int(primary.get("NEXTEND", len(hdus))), EXTENSIONS_PER_IMSET)
         if count < 1 or rest:
             raise InputError(
@@ -249,7 +252,6 @@ class Exposure:
                 "each image set. Check that this is a STIS image file (raw, flt, crj or a reference image)."
             )
         imsets = tuple(_imset(path, hdus, version) for version in range(1, count + 1))
-        _check_numbers(path, "primary header", primary, PRIMARY_NUMBERS)
         for version, imset in enumerate(imsets, start=1):
             _check_numbers(path, f"image set {version}", imset.sci_header, SCI_NUMBERS)
         return cls(primary, imsets, path.absolute()).recorded()
@@ -563,7 +565,8 @@ def _decode(stored, header, path):
         values = stored.byteswap(inplace=stored.flags.writeable).view(stored.dtype.newbyteorder("="))
     if dtype == np.uint16:
         # adding 32768 to a signed integer flips its first bit
-        return values.view(np.uint16) ^ np.uint16(0x8000)
+        unsigned = values.view(np.uint16)
+        return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned if unsigned.flags.writeable else None)
     if (zero, scale) != (0, 1):
         values = values * float(scale) + float(zero)
     if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
@@ -600,8 +603,11 @@ def _read_headers(path):
 
 def _read_compressed(path):
     """As `_read_headers`, of a gzipped or tile-compressed file, whose pixels are all unpacked at once."""
-    with silently(), fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+    with open_fits(path, do_not_scale_image_data=True) as hdus:
         images = {}
+        for hdu in hdus:
+            for card in hdu.header.cards:
+                _ = card.value  # raises here, and not when somebody needs it, where it cannot be parsed
         for index, hdu in enumerate(hdus[1:], start=1):
             if not hdu.is_image:
                 continue
@@ -642,6 +648,12 @@ def _check_axes(path, index, header):
         raise InputError(
             f"{path}: BITPIX of extension {index} is {header['BITPIX']}; no FITS image has that."
         )
+    for keyword in ("BZERO", "BSCALE"):
+        value = header.get(keyword, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST_SCALE:
+            raise InputError(
+                f"{path}: {keyword} of extension {index} is {value!r}; expected a number. Retrieve the file again."
+            )
 
 
 def _check_numbers(path, where, header, numbers):

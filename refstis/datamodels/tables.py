@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 
 from refstis.calibration.blevcorr import BLEV_CLIP
 from refstis.calibration.crcorr import RejectionParameters
 from refstis.calibration.dqicorr import BadPixelRun
-from refstis.datamodels.damage import UNREADABLE, silently
+from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.keywords import header_float
 from refstis.errors import ReferenceFileError
@@ -36,11 +35,14 @@ __all__ = [
 
 ANY_STRING, ANY_NUMBER = "ANY", -1
 MOST_SIGMAS = 20
+# A value of more is none; its square leaves the range of a float32.
+MOST = 1e18
+WARMEST = 1000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReferenceTable:
-    """A reference table as read.
+    """A reference table as read; the same one for each state of its file.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ class ReferenceTable:
                 header = dict(table.meta)
                 primary = header
             else:
-                with silently(), fits.open(path, memmap=False) as hdus:
+                with open_fits(path) as hdus:
                     primary, header = hdus[0].header, dict(hdus[1].header)
                     table = Table(hdus[1].data)
             rows = [{name.upper(): _plain(row[name]) for name in table.colnames} for row in table]
@@ -139,9 +141,9 @@ class ReferenceTable:
             ) from None
         except (OverflowError, TypeError, ValueError):
             number = math.nan
-        if abs(number) < (2**31 if kind is int else math.inf):
+        if abs(number) < (2**31 if kind is int else MOST):
             return number
-        words = "a whole number of 32 bits" if kind is int else "a finite number"
+        words = "a whole number of 32 bits" if kind is int else "a number of a usual size"
         raise ReferenceFileError(
             f"{self.path}: {column} is {row[column]!r}, which is not {words}. Repair the table, or give another."
         )
@@ -250,6 +252,7 @@ class BadPixelTable:
     size: tuple[int, int]
 
 
+@functools.lru_cache(maxsize=16)
 def read_bad_pixels(table: ReferenceTable, opt_elem: str) -> BadPixelTable:
     """Runs of bad pixels for an optical element.
 
@@ -397,4 +400,8 @@ def read_temperatures(table: ReferenceTable) -> tuple[np.ndarray, np.ndarray]:
     """
     pairs = [(table.value(row, "TIME"), table.value(row, "VALUE")) for row in table.rows]
     times, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    if (np.abs(values) > WARMEST).any():
+        raise ReferenceFileError(
+            f"{table.path}: VALUE has no temperatures (deg C). Repair the table, or give another."
+        )
     return times, values

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refstis.datamodels.damage import UNREADABLE
+from refstis.datamodels.damage import UNREADABLE, check_structure
 from refstis.delivery.limits import Bounds, Limits, load_limits
 from refstis.delivery.measures import compare, measure
 from refstis.delivery.products import Product, Source, open_products, product_paths
@@ -385,6 +385,7 @@ def _conformance(product: Product) -> Verdict:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
+            check_structure(product.path)
             with fits.open(product.path, memmap=False) as hdus:
                 hdus.verify("warn")
         except UNREADABLE as error:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from refstis.datamodels.damage import UNREADABLE, read_asdf, silently
+from refstis.datamodels.damage import UNREADABLE, open_fits, read_asdf
 from refstis.datamodels.reference_header import MONTHS, ReferenceHistory
 from refstis.errors import InputError
 
@@ -85,7 +85,7 @@ class Product:
         product = cls(Path(path).absolute())
         product.record, product.parameters = _read_record(product.path.with_suffix(".asdf"))
         try:
-            with silently(), fits.open(product.path, memmap=False) as hdus:
+            with open_fits(product.path) as hdus:
                 product.primary = _legible(hdus[0].header)
                 found = {(hdu.name, hdu.ver): hdu for hdu in hdus[1:] if hdu.is_image}
                 product.sci_header = (
