@@ -1,95 +1,364 @@
-"""Measure the products of one simulated anneal month: wall and CPU time, peak memory and bytes written.
+"""Measure stages, products and a simulated anneal month: wall and CPU time, peak memory, bytes read and written.
 
 python benchmarks/run.py DATA [--repeat 3] [--only refbias ...] [--json result.json] [--compare earlier.json]
+                              [--calstis FOLDER] [--original PYTHON]
 """
 
 import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 SEED = 11
-# What is measured: name, pipeline, association of the simulated month, and the products that it needs.
-PRODUCTS = {
-    "refbias 130 imsets": ("RefBiasPipeline", "refbias_wk01_asn.json", ()),
-    "refbias 104 imsets": ("RefBiasPipeline", "refbias_wk02_asn.json", ()),
-    "basebias 413 imsets": ("BaseBiasPipeline", "basebias_asn.json", ()),
-    "weekbias 61 imsets": ("WeekBiasPipeline", "weekbias_wk03_asn.json", ("basebias_asn.json",)),
-    "basedark 56 darks": ("BaseDarkPipeline", "basedark_asn.json", ("refbias_wk*_asn.json",)),
-}
-COMMAND = """
+# Files of 7 bias frames that the stages are measured on, and image sets of the largest product.
+STACK_FILES, MOST_IMSETS = 14, 600
+
+# What the processes run that are measured: arguments follow.
+PRODUCT = """
 import logging, sys
 import refstis
 logging.disable(logging.WARNING)
 getattr(refstis, sys.argv[1]).call(sys.argv[2], output_file=sys.argv[3], configure_log=False)
 """
+BASIC2D = """
+import sys
+from refstis.stages import BlevCorrStep, DqiCorrStep
+BlevCorrStep().run(DqiCorrStep().run(sys.argv[1])).save(sys.argv[2])
+"""
+OCRREJECT = """
+import sys
+from refstis.stages import CrCorrStep
+CrCorrStep().run(sys.argv[1]).save(sys.argv[2])
+"""
+# The documented functions, which have the same names and arguments in refstis 0.8.
+FUNCTION = """
+import importlib, json, sys
+module, function, arguments = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+getattr(importlib.import_module(module), function)(*arguments)
+"""
+JOIN = """
+import sys
+from astropy.io import fits
+from refstis.functions import msjoin
+msjoin(sys.argv[2:], sys.argv[1])
+with fits.open(sys.argv[1], mode="update") as hdus:
+    count = sum(hdu.name == "SCI" for hdu in hdus)
+    hdus[0].header.update(NRPTEXP=count, CRSPLIT=1, CRCORR="PERFORM", APERTURE="50CCD", APER_FOV="50x50")
+"""
 
 
-def prepare(data: Path) -> Path:
-    """Folder of the simulated month, made where it is not there yet."""
-    month = data / "month"
-    if not (month / "truth.asdf").exists():
-        subprocess.run([sys.executable, "-m", "refstis", "simulate", month, "--seed", str(SEED)], check=True)
-    return month
+@dataclass(frozen=True)
+class Case:
+    """Something to measure.
+
+    Attributes
+    ----------
+    name : str
+        What is measured.
+    ours, theirs : callable
+        Give the command for an empty folder, which the command writes to; None where there is no original.
+    """
+
+    name: str
+    ours: Callable[[Path], Sequence[object]]
+    theirs: Callable[[Path], Sequence[object]] | None = None
 
 
-def run(pipeline: str, association: Path, output: Path, oref: Path) -> dict[str, float]:
-    """One product in a process of its own."""
-    environment = {**os.environ, "oref": f"{oref}/"}
+def run(command: Sequence[object], folder: Path, oref: Path, path: str = "") -> dict[str, float]:
+    """One command in a process of its own; programs that it calls count with it."""
+    environment = {**os.environ, "oref": f"{oref}/", "PATH": f"{path}:{os.environ['PATH']}"}
+    before = _transferred()
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, pipeline, association, output], env=environment
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    with (folder / "output.txt").open("w") as output:
+        words = [str(word) for word in command]
+        process = subprocess.Popen(words, env=environment, cwd=folder, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - begin
     if status:
-        raise SystemExit(f"{pipeline} of {association} failed (status {status})")
-    written = sum(path.stat().st_size for path in output.parent.glob(f"{output.stem}.*"))
+        text = (folder / "output.txt").read_text()[-2000:]
+        raise SystemExit(f"{' '.join(words)[:300]} failed (status {status})\n{text}")
+    after = _transferred()
     return {
         "wall_s": wall,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / 1024,
-        "written_mb": written / 1e6,
+        "read_mb": (after[0] - before[0]) / 1e6,
+        "written_mb": (after[1] - before[1]) / 1e6,
     }
 
 
-def needed(month: Path, patterns) -> None:
-    """Products that an association names, made once beside the raws."""
-    kinds = {"basebias": "BaseBiasPipeline", "refbias": "RefBiasPipeline"}
-    for pattern in patterns:
-        for association in sorted(month.glob(pattern)):
-            name = json.loads(association.read_text())["products"][0]["name"]
-            target = month / f"{name}.fits"
-            if not target.exists():
-                run(kinds[association.name.split("_")[0]], association, target, month / "oref")
+def _transferred() -> tuple[int, int]:
+    """Bytes that the processes waited for have read and written (Linux)."""
+    try:
+        lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    except OSError:
+        return 0, 0
+    return int(lines["rchar"]), int(lines["wchar"])
 
 
-def measure(month: Path, only, repeat: int) -> dict[str, dict[str, list[float]]]:
-    """All products, each several times after one that warms caches."""
-    results = {}
-    with tempfile.TemporaryDirectory(dir=month.parent) as folder:
-        for name, (pipeline, association, before) in PRODUCTS.items():
-            if only and not any(word in name for word in only):
-                continue
-            needed(month, before)
-            output = Path(folder) / "product.fits"
-            runs = [run(pipeline, month / association, output, month / "oref") for _ in range(repeat + 1)][1:]
-            results[name] = {key: [one[key] for one in runs] for key in runs[0]}
-            line = {key: statistics.median(values) for key, values in results[name].items()}
-            spread = max(results[name]["wall_s"]) - min(results[name]["wall_s"])
-            print(
-                f"{name:22s} wall {line['wall_s']:6.2f} s (spread {spread:4.2f})  cpu {line['cpu_s']:6.2f} s  "
-                f"peak {line['peak_mb']:5.0f} MB  written {line['written_mb']:5.1f} MB",
-                flush=True,
-            )
+class Data:
+    """The simulated month and what the measurements need besides; made by seed where it is not there yet."""
+
+    def __init__(self, folder: Path):
+        self.month = folder / "month"
+        self.oref = self.month / "oref"
+        self.extra = folder / "extra"
+        if not (self.month / "truth.asdf").exists():
+            command = [sys.executable, "-m", "refstis", "simulate", self.month, "--seed", str(SEED)]
+            subprocess.run(command, check=True)
+        self.extra.mkdir(exist_ok=True)
+
+    def members(self, name: str, role: str) -> list[Path]:
+        """Exposures of an association."""
+        members = json.loads((self.month / f"{name}_asn.json").read_text())["products"][0]["members"]
+        return [self.month / one["expname"] for one in members if one["exptype"] == role]
+
+    def made(self, name: str, command: Callable[[Path], Sequence[object]]) -> Path:
+        """A file that something else is measured on, made once."""
+        target = self.extra / name
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=self.extra) as folder:
+                run(command(target), Path(folder), self.oref)
+        return target
+
+    def product(self, name: str, pipeline: str) -> Path:
+        """A product of the month, beside the raws, where the associations that need it name it."""
+        target = self.month / json.loads((self.month / f"{name}_asn.json").read_text())["products"][0]["name"]
+        target = target.with_name(f"{target.name}.fits")
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=self.extra) as folder:
+                command = [sys.executable, "-c", PRODUCT, pipeline, self.month / f"{name}_asn.json", target]
+                run(command, Path(folder), self.oref)
+        return target
+
+    def joined(self) -> Path:
+        """98 raw bias frames in one file."""
+        raws = self.members("basebias", "bias")[:STACK_FILES]
+        return self.made("joined_raw.fits", lambda target: [sys.executable, "-c", JOIN, target, *raws])
+
+    def calibrated(self) -> Path:
+        """The same without overscan."""
+        raw = self.joined()
+        return self.made("joined_blv.fits", lambda target: [sys.executable, "-c", BASIC2D, raw, target])
+
+    def many(self) -> list[Path]:
+        """Files of 600 bias frames: those of the month, and some of them again under other names."""
+        raws = self.members("basebias", "bias")
+        folder = self.extra / "many"
+        folder.mkdir(exist_ok=True)
+        found = []
+        for number in range(-(-MOST_IMSETS // 7)):
+            link = folder / f"o{number:07d}q_raw.fits"
+            if not link.exists():
+                os.link(raws[number % (len(raws) - 1)], link)
+            found.append(link)
+        return found
+
+    def subtracted(self) -> list[Path]:
+        """The darks of one week without their superbias."""
+        superbias = self.product("refbias_wk02", "RefBiasPipeline")
+        flts = []
+        for raw in self.members("weekdark_wk02", "dark")[:14]:
+            name = raw.name.replace("_raw", "_flt")
+            arguments = json.dumps([str(raw), str(superbias), str(self.extra)])
+            flts.append(
+                self.made(
+                    name,
+                    lambda _, words=arguments: [
+                        sys.executable, "-c", FUNCTION, "refstis.functions", "bias_subtract_data", words,
+                    ],
+                )
+            )  # fmt: skip
+        return flts
+
+    def copies(self, folder: Path, files: Sequence[Path]) -> list[str]:
+        """Copies of files: refstis 0.8 writes to its inputs."""
+        return [str(shutil.copy(path, folder)) for path in files]
+
+
+def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]:
+    """Everything that can be measured, from the stages to the month."""
+    python = sys.executable
+
+    def product(name, pipeline):
+        return lambda folder: [
+            python, "-c", PRODUCT, pipeline, data.month / f"{name}_asn.json", folder / "product.fits",
+        ]  # fmt: skip
+
+    def function(module, name, arguments):
+        """The original's function on copies of the files."""
+        if original is None:
+            return None
+        return lambda folder: [
+            original,
+            "-c",
+            FUNCTION,
+            f"refstis.{module}",
+            name,
+            json.dumps(arguments(folder)),
+        ]
+
+    def biases(name):
+        return lambda folder: [data.copies(folder, data.members(name, "bias")), str(folder / "product.fits")]
+
+    def weekdark(folder):
+        basedark = data.made("basedark.fits", product("basedark", "BaseDarkPipeline"))
+        superbias = data.product("refbias_wk02", "RefBiasPipeline")
+        flts = data.copies(folder, data.subtracted())
+        return [flts, str(folder / "product.fits"), *data.copies(folder, [basedark, superbias])]
+
+    def months(folder):
+        root = folder / "14444_01"
+        root.mkdir()
+        data.copies(root, sorted(data.month.glob("o*_raw.fits")))
+        return [str(root)]
+
+    def weekbias(folder):
+        inputs, output = biases("weekbias_wk03")(folder)
+        return [inputs, output, *data.copies(folder, [data.product("basebias", "BaseBiasPipeline")])]
+
+    def before(names):
+        """What an association needs is made before its product is measured."""
+        for name, pipeline in names:
+            data.product(name, pipeline)
+
+    weeks = [(f"refbias_wk0{week}", "RefBiasPipeline") for week in range(1, 5)]
+    program = None if calstis is None else calstis.absolute()
+    return [
+        Case(
+            "basic2d 98 imsets",
+            lambda folder: [python, "-c", BASIC2D, data.joined(), folder / "out.fits"],
+            program and (lambda folder: [program / "cs1.e", data.joined(), folder / "out.fits", "-dqi", "-blev"]),
+        ),
+        Case(
+            "ocrreject 98 imsets",
+            lambda folder: [python, "-c", OCRREJECT, data.calibrated(), folder / "out.fits"],
+            program
+            and (lambda folder: [program / "cs2.e", *data.copies(folder, [data.calibrated()]), folder / "out.fits"]),
+        ),
+        Case(
+            "refbias 130 imsets",
+            product("refbias_wk01", "RefBiasPipeline"),
+            function("refbias", "make_refbias", biases("refbias_wk01")),
+        ),
+        Case(
+            "refbias 104 imsets",
+            product("refbias_wk02", "RefBiasPipeline"),
+            function("refbias", "make_refbias", biases("refbias_wk02")),
+        ),
+        Case(
+            f"refbias {MOST_IMSETS} imsets",
+            lambda folder: [
+                python, "-c", FUNCTION, "refstis.refbias", "make_refbias",
+                json.dumps([[str(path) for path in data.many()], str(folder / "product.fits")]),
+            ],
+        ),
+        Case(
+            "basebias 413 imsets",
+            product("basebias", "BaseBiasPipeline"),
+            function("basejoint", "make_basebias", biases("basebias")),
+        ),
+        Case(
+            "weekbias 61 imsets",
+            lambda folder: (
+                before([("basebias", "BaseBiasPipeline")]) or product("weekbias_wk03", "WeekBiasPipeline")(folder)
+            ),
+            function("weekbias", "make_weekbias", weekbias),
+        ),
+        Case(
+            "basedark 56 darks",
+            lambda folder: before(weeks) or product("basedark", "BaseDarkPipeline")(folder),
+        ),
+        Case(
+            "weekdark 14 flt files",
+            lambda folder: [
+                python, "-c", FUNCTION, "refstis.weekdark", "make_weekdark", json.dumps(weekdark(folder)),
+            ],
+            function("weekdark", "make_weekdark", weekdark),
+        ),
+        Case(
+            "month",
+            lambda folder: [python, "-m", "refstis", "run", data.month, "--output", folder / "out"],
+            function("pipeline", "make_pipeline_reffiles", months),
+        ),
+    ]  # fmt: skip
+
+
+def measure(
+    data: Data, wanted: Sequence[Case], repeat: int, calstis: Path | None
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Each case several times after a run that warms caches, in turn with the original where there is one."""
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for case in wanted:
+        sides = {"refstis": case.ours, "original": case.theirs}
+        for number in range(repeat + 1):
+            for side, command in sides.items():
+                # programs need no warming
+                if command is None or (side == "original" and not number):
+                    continue
+                with tempfile.TemporaryDirectory(dir=data.extra) as name:
+                    folder = Path(name)
+                    one = run(command(folder), folder, data.oref, str(calstis or ""))
+                if number:
+                    columns = results.setdefault(case.name, {}).setdefault(side, {})
+                    for key, value in one.items():
+                        columns.setdefault(key, []).append(value)
+        _print(case.name, results[case.name])
     return results
+
+
+def _print(name, sides):
+    for side, columns in sides.items():
+        line = {key: statistics.median(values) for key, values in columns.items()}
+        spread = max(columns["wall_s"]) - min(columns["wall_s"])
+        text = (
+            f"{name:22s} {side:8s} wall {line['wall_s']:7.2f} s "
+            f"(best {min(columns['wall_s']):.2f}, spread {spread:.2f})  "
+            f"cpu {line['cpu_s']:7.2f} s  peak {line['peak_mb']:5.0f} MB  read {line['read_mb']:7.0f} MB  "
+            f"written {line['written_mb']:7.0f} MB"
+        )
+        print(text, flush=True)
+    if len(sides) == 2:
+        ratios = {
+            key: statistics.median(sides["original"][key]) / statistics.median(sides["refstis"][key])
+            for key in ("wall_s", "cpu_s")
+        }
+        print(f"{name:22s} ratio    wall {ratios['wall_s']:7.1f}    cpu {ratios['cpu_s']:7.1f}", flush=True)
+
+
+def limits(data: Data) -> dict[str, float]:
+    """What no program can do without (s): reading the raws, writing the products, one pass over a stack."""
+    import numpy as np
+
+    buffer = bytearray(2**22)
+    begin = time.perf_counter()
+    for path in data.month.glob("o*_raw.fits"):
+        with path.open("rb", buffering=0) as stream:
+            while stream.readinto(buffer):
+                pass
+    read = time.perf_counter() - begin
+    # 14 products of 10.5 MB
+    with tempfile.TemporaryDirectory(dir=data.extra) as folder:
+        begin = time.perf_counter()
+        for number in range(14):
+            with (Path(folder) / str(number)).open("wb") as stream:
+                stream.write(bytes(10_500_000))
+                os.fsync(stream.fileno())
+        write = time.perf_counter() - begin
+    stack = np.ones(98 * 2**20, dtype=np.float32)
+    begin = time.perf_counter()
+    stack.max()
+    return {"read_s": read, "write_s": write, "pass_98_imsets_s": time.perf_counter() - begin}
 
 
 def main() -> None:
@@ -101,20 +370,32 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="words of the names of what to measure")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--compare", type=Path)
+    parser.add_argument("--compare", type=Path, help="JSON of an earlier run")
+    parser.add_argument("--calstis", type=Path, help="folder with cs0.e, cs1.e and cs2.e")
+    parser.add_argument(
+        "--original", type=Path, help="Python of an environment with refstis 0.8 and stistools"
+    )
     arguments = parser.parse_args()
-    results = measure(prepare(arguments.data.absolute()), arguments.only, arguments.repeat)
+    data = Data(arguments.data.absolute())
+    wanted = [
+        case
+        for case in cases(data, arguments.calstis, arguments.original)
+        if not arguments.only or any(word in case.name for word in arguments.only)
+    ]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    machine["load"] = os.getloadavg()[0]
+    results = measure(data, wanted, arguments.repeat, arguments.calstis and arguments.calstis.absolute())
+    least = limits(data)
+    print(", ".join(f"{key} {value:.3f}" for key, value in least.items()))
     versions = {name: version(name) for name in ("refstis", "numpy", "numba", "astropy", "stpipe")}
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"machine": machine, "versions": versions, "results": results}, indent=1)
-        )
+        record = {"machine": machine, "versions": versions, "results": results, "limits": least}
+        arguments.json.write_text(json.dumps(record, indent=1))
     if arguments.compare:
         earlier = json.loads(arguments.compare.read_text())["results"]
         for name in results.keys() & earlier.keys():
-            ratio = statistics.median(earlier[name]["wall_s"]) / statistics.median(results[name]["wall_s"])
-            print(f"{name}: {ratio:.2f} times as fast as in {arguments.compare}")
+            now, then = (statistics.median(one[name]["refstis"]["wall_s"]) for one in (results, earlier))
+            print(f"{name}: {then / now:.2f} times as fast as in {arguments.compare}")
 
 
 if __name__ == "__main__":
