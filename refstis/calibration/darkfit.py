@@ -613,7 +613,11 @@ def _fit_rates(
             )
             if several:
                 for i in range(number):
-                    if not np.isfinite(beside[i]):
+                    expected = exptimes[i] * base * (1.0 + slope * warmth[i])
+                    # no cosmic ray lowers a value
+                    if values[i] < expected - outlier * np.sqrt(variances[i] + max(expected, 0.0)):
+                        beside[i] = -np.inf
+                    elif not np.isfinite(beside[i]):
                         beside[i] = _beside(
                             counts, guess, slopes_of, state, changing, i, y, x, exptimes, warmth, variances
                         )
@@ -816,8 +820,8 @@ def _several_rates(
                 spreads[j] = 1.0 / aa
     # every dark counts: those that a cosmic ray hides have the rate of their stretch; between two, either's
     following = 0
-    total_time = mean = warm = unknown = 0.0
-    times = np.zeros(count)
+    total_time = mean = unknown = 0.0
+    times, warm = np.zeros(count), np.zeros(count)
     for i in range(number):
         while following < n and index[following] < i:
             following += 1
@@ -827,19 +831,25 @@ def _several_rates(
         times[right] += 0.5 * exptimes[i]
         unknown += 0.5 * exptimes[i] * abs(rates[left] - rates[right])
         total_time += exptimes[i]
-        warm += exptimes[i] * warmth[i]
+        warm[left] += 0.5 * exptimes[i] * warmth[i]
+        warm[right] += 0.5 * exptimes[i] * warmth[i]
     variance = (unknown / total_time) ** 2
     for j in range(count):
         mean += times[j] / total_time * rates[j]
         variance += (times[j] / total_time) ** 2 * spreads[j]
+    warm /= np.maximum(times, 1e-30)
+    slope = _slope(mean, log_rates, slopes)
+    chosen = np.argmax(times)
     if longest:
-        mean = rates[np.argmax(times)]
-        variance = spreads[np.argmax(times)]
+        mean, variance = rates[chosen], spreads[chosen]
         for j in range(count):
             variance += times[j] / total_time * (rates[j] - mean) ** 2
-    warm /= total_time
-    slope = _slope(mean, log_rates, slopes)
-    variance += (max(mean - usual, 0.0) * scatter * (warm - exact_at) / (1.0 + slope * warm)) ** 2
+    # each stretch was at temperatures of its own
+    tilt = 0.0
+    for j in range(count):
+        share = times[j] / total_time if not longest else 1.0 if j == chosen else 0.0
+        tilt += share * max(rates[j] - usual, 0.0) * (warm[j] - exact_at) / (1.0 + slope * warm[j])
+    variance += (scatter * tilt) ** 2
     scale = 1.0 + slope * exact_at
     return count, mean * scale, variance * scale * scale
 

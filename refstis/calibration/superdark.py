@@ -206,7 +206,7 @@ def blend_superdark(
     relative : float
         Uncertainty of the week's scale against the month's: temperatures of few darks.
     mark : int
-        Flag of pixels that changed within the week: they have its rate. It is taken away.
+        Flag of pixels that changed within the week or the month: they have the week's rate. It is taken away.
 
     Returns
     -------
@@ -235,10 +235,10 @@ def blend_superdark(
         own = prior * better / (prior * better + 1.0 - prior)
         found = np.bincount(kind.ravel(), own.ravel(), minlength=pixels.size) / np.maximum(pixels, 1)
         share = np.where(pixels >= _FEWEST, np.clip(found, 1e-4, 0.5), changed)
-    own[(week.dq & np.int16(mark)) != 0] = 1.0
+    own[((week.dq | base.dq) & np.int16(mark)) != 0] = 1.0
     value = own * w + (1.0 - own) * b
     variance = own * (var_w + (w - value) ** 2) + (1.0 - own) * (var_b + (b - value) ** 2)
-    flags = (week.dq & ~np.int16(mark)) | (base.dq & ~np.int16(HOT_PIXEL))
+    flags = (week.dq | (base.dq & ~np.int16(HOT_PIXEL))) & ~np.int16(mark)
     return ReferenceImage(value.astype(np.float32), np.sqrt(variance).astype(np.float32), flags), own
 
 

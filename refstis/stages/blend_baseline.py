@@ -25,7 +25,7 @@ class BlendBaselineStep(RefstisStep):
     skip     = boolean(default=True)  # Whether superdark combines week and baseline, as refstis 0.8 did
     changed  = float(min=0, max=1, default=0.02)  # Share of pixels that change in a month
     relative = float(min=0, default=0.005)  # Uncertainty of the week's scale against the month's
-    mark     = integer(min=0, max=32767, default=1024)  # Flag with which fit_rates marks changes within the week
+    mark     = integer(min=0, max=32767, default=1024)  # Flag with which fit_rates marks changes
     """
 
     def process(self, week):

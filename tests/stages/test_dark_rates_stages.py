@@ -188,7 +188,11 @@ def test_week_and_month(tmp_path):
     error = np.full(SHAPE, week_noise, "f4")
     flags = np.full(SHAPE, 256, "i2")
     week[8, 8], month[8, 8], error[8, 8], flags[8, 8] = 0.018, 0.2, 0.3, 256 + 1024
-    base = image(month, month_noise, dq=16 + 512).changed({"FILETYPE": "DARK IMAGE"})
+    # and the month of one that is no larger than its noise
+    week[9, 9] = month[9, 9] + 1.5 * week_noise
+    known = np.full(SHAPE, 16 + 512, "i2")
+    known[9, 9] += 1024
+    base = in_memory([month.astype("f4")], month_noise, known).changed({"FILETYPE": "DARK IMAGE"})
     path = tmp_path / "base.fits"
     base.save(path)
     made = BlendBaselineStep(skip=False, override_basedark=str(path)).process(
@@ -196,7 +200,8 @@ def test_week_and_month(tmp_path):
     )
     found = arrays(made)
     ordinary = np.ones(SHAPE, dtype=bool)
-    ordinary[5, 5] = ordinary[6, 6] = ordinary[8, 8] = False
+    ordinary[5, 5] = ordinary[6, 6] = ordinary[8, 8] = ordinary[9, 9] = False
+    assert found.sci[9, 9] == pytest.approx(week[9, 9], abs=1e-6)
     assert found.sci[8, 8] == np.float32(0.018)
     assert found.err[8, 8] == pytest.approx(0.3)
     assert np.std(found.sci[ordinary]) < 1.05 * np.std(month[ordinary])
