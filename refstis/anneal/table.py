@@ -364,6 +364,7 @@ def _rows_of_database(path: Path) -> Sequence[tuple[str, Mapping]]:
     # Read-only, so that neither a journal nor a changed time is left behind.
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
             cursor = connection.execute("SELECT * FROM anneals")
             names = [column[0] for column in cursor.description]
             rows = [dict(zip(names, values, strict=True)) for values in cursor]

@@ -24,7 +24,7 @@ __all__ = ["UNREADABLE", "check_structure", "open_fits", "parse_yaml", "read_asd
 
 # What astropy raises, in this place or that, where the bytes of a file are not what its headers say.
 UNREADABLE = (
-    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, TypeError, ValueError,
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, TypeError, ValueError,
     fits.VerifyError, re.error, zlib.error,
 )  # fmt: skip
 # What the constructors of YAML raise of their own: of a date 2013-02-30, of !!bool x, of a thousand brackets.

@@ -43,7 +43,7 @@ def compiled(folder):
     return library
 
 
-def warm(stock, folder):
+def warm(stock, folder, names):
     """Import and compile what commands need, so that children begin with their work; and make what some commands read."""
     from refstis.commands.main import registered
 
@@ -80,9 +80,10 @@ def warm(stock, folder):
     )
     raws = sorted(str(path) for path in (stock.folder / "raws").glob("*_raw.fits"))
     refstis.RefBiasPipeline.call(raws, output_file=str(stock.folder / "scored_bia.fits"))
-    from custom.conftest import _make_sky
+    if "custom-dark" in names:
+        from custom.conftest import _make_sky
 
-    _make_sky(stock.folder / "sky", size="small", days=5, imsets=[4])
+        _make_sky(stock.folder / "sky", size="small", days=5, imsets=[4])
     logging.disable(logging.NOTSET)
     assert threading.active_count() == 1, "a child of a process with threads may lock up"
 
@@ -246,7 +247,7 @@ def main():
             library = Path(os.environ["LD_PRELOAD"])
         (folder / "stock").mkdir()
         stock = Stock(folder / "stock")
-        warm(stock, folder)
+        warm(stock, folder, words.only or [command.name for command in COMMANDS])
         table = {}
         for command in COMMANDS:
             if words.only and command.name not in words.only:
