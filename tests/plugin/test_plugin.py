@@ -153,6 +153,6 @@ def test_their_engine(installed, month):
 
 def test_without_them_there_is_no_such_engine(month):
     with pytest.raises(
-        refstis.errors.ConfigurationError, match="no engine 'sum'; installed are calstis, .*native"
+        refstis.errors.ConfigurationError, match=r"no engine 'sum'; installed are calstis, .*native"
     ):
         refstis.RefBiasPipeline.call(str(month / "refbias.json"), steps={"crcorr": {"engine": "sum"}})
