@@ -368,7 +368,7 @@ def _rows_of_database(path: Path) -> Sequence[tuple[str, Mapping]]:
             cursor = connection.execute("SELECT * FROM anneals")
             names = [column[0] for column in cursor.description]
             rows = [dict(zip(names, values, strict=True)) for values in cursor]
-    except sqlite3.Error as error:
+    except (UnicodeDecodeError, sqlite3.Error) as error:
         raise ConfigurationError(
             f"{path}: has no readable table 'anneals' (id, proposid, visit, start, end): {error}"
         ) from None
@@ -571,8 +571,8 @@ def archived_anneals(archive: "Mast", since: float | None = None) -> list[Anneal
     visits: dict[tuple[int, str], float] = {}
     for rootname, entry in archive.catalogue(wanted).items():
         # instrument, programme (3), visit (2), exposure (2) and what sent it
-        visit = entry["program"], rootname[4:6].upper()
-        visits[visit] = min(entry["start"], visits.get(visit, math.inf))
+        key = entry["program"], rootname[4:6].upper()
+        visits[key] = min(entry["start"], visits.get(key, math.inf))
     found = []
     for (program, visit), begin in visits.items():
         if not visit.isdecimal():

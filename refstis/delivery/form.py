@@ -75,7 +75,7 @@ def read_form_settings(path: str | os.PathLike | None = None) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: cannot be read as YAML ({' '.join(str(error).split())})."
         ) from None
-    unknown = sorted(set(own) - set(shipped)) if isinstance(own, Mapping) else []
+    unknown = sorted({str(key) for key in own} - set(shipped)) if isinstance(own, Mapping) else []
     if not isinstance(own, Mapping) or unknown:
         words = f"unknown key {', '.join(unknown)}; " if unknown else ""
         raise ConfigurationError(f"{path}: {words}expected some of {', '.join(shipped)}.")
@@ -87,7 +87,7 @@ def read_form_settings(path: str | os.PathLike | None = None) -> dict[str, Any]:
                 f"{path}: {key}: expected a {'list' if isinstance(value, list) else 'mapping'}."
             )
         merged[key] = {**value, **given} if isinstance(value, dict) else given
-    strange = sorted(set(merged["answers"]) - set(merged["keys"]))
+    strange = sorted({str(key) for key in merged["answers"]} - set(merged["keys"]))
     if strange:
         raise ConfigurationError(f"{path}: answers: the form has no {', '.join(strange)}.")
     return merged
