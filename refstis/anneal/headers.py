@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from refstis.datamodels.blocks import data_size
 from refstis.errors import InputError
 
 __all__ = ["HeaderUnit", "Headers", "open_fits", "read_headers"]
@@ -183,8 +184,9 @@ def _read_unit(handle: BinaryIO, offset: int, first: bool) -> HeaderUnit | None:
         for start in range(0, _BLOCK, _CARD):
             name = text[start : start + 8].rstrip()
             if name == "END":
-                size = _data_size(keywords)
-                if size is None:
+                try:
+                    size = data_size(keywords)
+                except (KeyError, ValueError):
                     return None
                 return HeaderUnit(keywords, offset + (number + 1) * _BLOCK, size)
             if text[start + 8 : start + 10] == "= " and name not in keywords:
@@ -218,25 +220,3 @@ def _value(text: str) -> str | int | float | bool | None:
         return float(text.replace("D", "E").replace("d", "e"))
     except ValueError:
         return None
-
-
-def _data_size(keywords: dict) -> int | None:
-    def whole(name: str, default: int | None = None) -> int | None:
-        value = keywords.get(name, default)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-    bitpix, axes = keywords.get("BITPIX"), whole("NAXIS")
-    if not isinstance(bitpix, int) or bitpix not in (8, 16, 32, 64, -32, -64) or axes is None or axes > 999:
-        return None
-    if axes == 0:
-        return 0
-    pixels = 1
-    for axis in range(1, axes + 1):
-        length = whole(f"NAXIS{axis}")
-        if length is None:
-            return None
-        pixels *= length
-    groups, heap = whole("GCOUNT", 1), whole("PCOUNT", 0)
-    if groups is None or heap is None:
-        return None
-    return abs(bitpix) // 8 * groups * (heap + pixels)

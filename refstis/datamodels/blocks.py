@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,14 @@ from astropy.io import fits
 
 from refstis.errors import InputError
 
-__all__ = ["HduBlocks", "RawHeader", "parse_header", "scan_hdus", "scan_stream"]
+__all__ = ["HduBlocks", "RawHeader", "data_size", "parse_header", "scan_hdus", "scan_stream"]
 
 BLOCK = 2880
 CARD = 80
 # A header longer than this is not one of an image.
 MOST_HEADER_BLOCKS = 2000
+# What the standard allows.
+MOST_AXES = 999
 
 
 class RawHeader:
@@ -167,13 +169,40 @@ class HduBlocks:
     data_size: int
 
 
-def _data_size(header):
-    bits = abs(int(header["BITPIX"]))
-    axes = [int(header[f"NAXIS{n + 1}"]) for n in range(int(header["NAXIS"]))]
+def data_size(header: Mapping[str, Any] | RawHeader) -> int:
+    """Length of the data behind a header, without padding.
+
+    Parameters
+    ----------
+    header : mapping
+        Keyword to value.
+
+    Returns
+    -------
+    int
+        In bytes.
+
+    Raises
+    ------
+    KeyError, ValueError
+        Where the header does not tell, or tells what cannot be.
+    """
+
+    def whole(keyword: str, default: int | None = None) -> int:
+        value = header[keyword] if default is None else header.get(keyword, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{keyword} is {value!r}")
+        return value
+
+    if header["BITPIX"] not in (8, 16, 32, 64, -32, -64):
+        raise ValueError(f"BITPIX is {header['BITPIX']!r}")
+    number = whole("NAXIS")
+    if number > MOST_AXES:
+        raise ValueError(f"NAXIS is {number}")
+    axes = [whole(f"NAXIS{n + 1}") for n in range(number)]
     if not axes:
         return 0
-    elements = int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + math.prod(axes))
-    return bits // 8 * elements
+    return abs(header["BITPIX"]) // 8 * whole("GCOUNT", 1) * (whole("PCOUNT", 0) + math.prod(axes))
 
 
 def scan_hdus(path: Path) -> list[HduBlocks]:
@@ -229,22 +258,22 @@ def scan_stream(stream: IO[bytes], path: Path) -> list[HduBlocks]:
         if header is None:
             break
         try:
-            data_size = _data_size(header)
-        except (KeyError, TypeError, ValueError):
+            size_of_data = data_size(header)
+        except (KeyError, ValueError):
             raise InputError(
                 f"{path}: not a readable FITS file (BITPIX or NAXIS of HDU {len(hdus)} is missing or no "
                 "number). Copy or "
                 "retrieve it again, or leave it out."
             ) from None
         data_begin = begin + length
-        if data_size < 0 or data_begin + data_size > size:
+        if data_begin + size_of_data > size:
             raise InputError(
                 f"{path}: the file ends after {size} bytes; HDU {len(hdus)} needs "
-                f"{data_begin + data_size}. It was cut "
+                f"{data_begin + size_of_data}. It was cut "
                 "short: copy or retrieve it again, or leave it out."
             )
-        hdus.append(HduBlocks(header, data_begin, data_size))
-        begin = data_begin + -(-data_size // BLOCK) * BLOCK
+        hdus.append(HduBlocks(header, data_begin, size_of_data))
+        begin = data_begin + -(-size_of_data // BLOCK) * BLOCK
         stream.seek(begin)
     if not hdus:
         raise InputError(f"{path}: the file is empty. Copy or retrieve it again, or leave it out.")

@@ -69,6 +69,7 @@ def why_cut_off(stream: IO[bytes] | gzip.GzipFile) -> str | None:
     str or None
         As `why_not_whole` does.
     """
+    from refstis.datamodels.blocks import data_size
     from refstis.datamodels.damage import UNREADABLE
 
     length = stream.seek(0, os.SEEK_END)
@@ -80,7 +81,7 @@ def why_cut_off(stream: IO[bytes] | gzip.GzipFile) -> str | None:
                 return f"has no header at byte {position}" if hdus else "is not a FITS file"
             if hdus == 0 and isinstance(header.get("NEXTEND"), int):
                 announced = header["NEXTEND"] + 1
-            position = stream.tell() + _data_length(header)
+            position = stream.tell() + -(-data_size(header) // _BLOCK) * _BLOCK
         except UNREADABLE as error:
             return f"has a broken header at byte {position} ({error})"
         hdus += 1
@@ -127,20 +128,6 @@ def _read_header(stream: IO[bytes] | gzip.GzipFile, position: int, begin: bytes)
         if any(block[card : card + 8] == b"END     " for card in range(0, _BLOCK, _CARD)):
             return parse_header(text)
     return None
-
-
-def _data_length(header: Mapping[str, Any]) -> int:
-    """Bytes of the data behind a header, padded to FITS blocks."""
-    axes = [header[f"NAXIS{i}"] for i in range(1, header["NAXIS"] + 1)]
-    values = 1 if axes else 0
-    for axis in axes:
-        if axis < 0:
-            raise ValueError("a negative axis")
-        values *= axis
-    size = abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + values)
-    if size < 0:
-        raise ValueError("a negative size")
-    return -(-size // _BLOCK) * _BLOCK
 
 
 @contextmanager
