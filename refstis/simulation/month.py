@@ -354,6 +354,20 @@ def _scene(detector: Detector) -> np.ndarray:
     return scene
 
 
+# Names of the raws that a simulation is writing; one that was killed leaves it, and may be begun again.
+BEGUN = ".simulation.json"
+
+
+def _forget_broken_off(folder: Path) -> None:
+    """Take away the raws of a simulation that was killed: their truth is not known."""
+    try:
+        names = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    for name in names:
+        (folder / Path(name).name).unlink(missing_ok=True)
+
+
 def simulate(
     out: str | os.PathLike[str],
     *,
@@ -439,6 +453,7 @@ def simulate(
         raise ConfigurationError(f"imsets {imsets}: give the number of bias imsets of each week")
     binning = (int(binning[0]), int(binning[1]))
     folder = Path(out)
+    _forget_broken_off(folder)
     if any(folder.glob("*_raw.fits")):
         raise OutputError(f"{folder}: holds raw files already; choose an empty folder")
 
@@ -468,6 +483,8 @@ def simulate(
             json.dump(content, file, indent=1)
     hits = folder / "truth"
     hits.mkdir(exist_ok=True)
+    with atomic_write(folder / BEGUN, "w") as file:
+        json.dump([f"{exposure.rootname}_raw.fits" for exposure in exposures], file)
 
     def take(exposure: Exposure) -> tuple[Path, list[dict[str, Any]]]:
         known, struck = [], []
@@ -495,6 +512,7 @@ def simulate(
                 progress(number, len(exposures), path.name)
     made.truth = folder / "truth.asdf"
     save_truth(made.truth, detector, rows, scene)
+    (folder / BEGUN).unlink()
     return made
 
 

@@ -167,3 +167,26 @@ def test_codes_of_programmes_are_texts():
     # also where all their characters are digits
     for epoch, figures in parameters()["epochs"].items():
         assert all(isinstance(code, str) and len(code) == 3 for code in figures["codes"].values()), epoch
+
+
+def test_a_simulation_that_was_killed_is_begun_again(tmp_path, monkeypatch):
+    options = {"size": "small", "binning": (4, 4), "days": 4, "imsets": [4], "products": ("biases",), "seed": 3}
+    expected = simulate(tmp_path / "whole", **options)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("refstis.simulation.month.save_truth", killed)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(tmp_path / "raws", **options)
+    stranger = tmp_path / "raws" / "o00000000_raw.fits"
+    stranger.write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="holds raw files already"):
+        simulate(tmp_path / "raws", **options)
+    stranger.unlink()
+    made = simulate(tmp_path / "raws", **options)
+    assert [one.read_bytes() for one in made.raws] == [one.read_bytes() for one in expected.raws]
+    assert made.truth.read_bytes() == expected.truth.read_bytes()
+    with pytest.raises(OutputError, match="holds raw files already"):
+        simulate(tmp_path / "raws", **options)
