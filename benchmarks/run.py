@@ -212,7 +212,12 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
         return lambda folder: [data.copies(folder, data.members(name, "bias")), str(folder / "product.fits")]
 
     def weekdark(folder):
-        basedark = data.made("basedark.fits", product("basedark", "BaseDarkPipeline"))
+        before(weeks)
+        association = data.month / "basedark_asn.json"
+        basedark = data.made(
+            "basedark.fits",
+            lambda target: [python, "-c", PRODUCT, "BaseDarkPipeline", association, target],
+        )
         superbias = data.product("refbias_wk02", "RefBiasPipeline")
         flts = data.copies(folder, data.subtracted())
         return [flts, str(folder / "product.fits"), *data.copies(folder, [basedark, superbias])]

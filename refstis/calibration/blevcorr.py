@@ -115,7 +115,7 @@ def _replace_above(rows, limit, first, last):
 def _scatter_of_integers(values, clip):
     """As `_scatter`, of whole numbers from 0 to 65535: counted, not put in order."""
     counts = np.zeros(65536, dtype=np.int64)
-    low, high = 65535, 0
+    low, high = np.int64(65535), np.int64(0)
     for j in range(values.shape[0]):
         for i in range(values.shape[1]):
             value = np.int64(values[j, i])
@@ -123,12 +123,12 @@ def _scatter_of_integers(values, clip):
             low, high = min(low, value), max(high, value)
     n = values.size
     first, second, seen = low, low, np.int64(0)
-    for value in range(low, high + 1):
+    for level in range(low, high + 1):
         if seen <= (n - 1) // 2:
-            first = value
+            first = np.int64(level)
         if seen <= n // 2:
-            second = value
-        seen += counts[value]
+            second = np.int64(level)
+        seen += counts[level]
     centre = (np.float64(first) + np.float64(second)) / 2.0
     # deviations in their order: outwards from the median on both sides; first their median, then the sum to the limit
     total, used, before, spread = 0.0, np.int64(0), 0.0, 0.0
