@@ -277,11 +277,11 @@ class Ledger:
                     .where(files.c.path.in_(usable[start : start + _CHUNK]))
                 )
                 for row in connection.execute(query):
-                    signature = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+                    signature = Signature(int(row.size), int(row.mtime_ns), int(row.ctime_ns), str(row.inode))
                     yield (
                         row.path,
                         signature,
-                        row.checked_ns,
+                        int(row.checked_ns),
                         Exposure.from_facts(row.path, row.checksum, row.facts),
                     )
 

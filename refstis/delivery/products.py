@@ -102,6 +102,9 @@ class Product:
         if len({image.shape for image in images.values()}) > 1:
             product.fault = "SCI, ERR and DQ differ in size"
             return product
+        if images["DQ"].dtype.kind not in "iu":
+            product.fault = f"DQ has {images['DQ'].dtype.name} pixels, expected int16"
+            return product
         product.sci, product.err, product.dq = images["SCI"], images["ERR"], images["DQ"]
         return product
 
@@ -330,7 +333,10 @@ def product_paths(source: Source | None) -> list[Path]:
     entries = [source] if isinstance(source, str | os.PathLike) else list(source)
     found: list[Path] = []
     for entry in map(Path, entries):
-        found += [entry] if entry.is_file() else find_products(entry, baselines=True)
+        try:
+            found += [entry] if entry.is_file() else find_products(entry, baselines=True)
+        except OSError as error:  # a name that is too long, a folder without rights
+            raise InputError(f"{entry}: cannot be looked at ({error.strerror}).") from None
     return found
 
 
