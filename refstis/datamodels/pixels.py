@@ -89,14 +89,13 @@ class Pixels:
 
     def __getitem__(self, key):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        line = isinstance(rows, int | np.integer)
-        if line:
-            number = range(self.shape[0])[rows]
-            rows = slice(number, number + 1)
         window = self._produce(
-            *(slice(*s.indices(n)[:2]) for s, n in zip((rows, columns), self.shape, strict=True))
+            *(_bounds(word, n) for word, n in zip((rows, columns), self.shape, strict=True))
         )
-        return window[0] if line else window
+        # a whole number takes its axis away, as in numpy
+        return window[
+            tuple(0 if isinstance(word, int | np.integer) else slice(None) for word in (rows, columns))
+        ]
 
     def __array__(self, dtype=None, copy=None):
         array = self[:]
@@ -107,3 +106,11 @@ class Pixels:
     def __repr__(self):
         value = "" if self.constant is None else f", all {self.constant}"
         return f"Pixels({self.shape[0]} x {self.shape[1]}, {self.dtype}{value})"
+
+
+def _bounds(word, length):
+    """The slice of one axis that a whole number or a slice names."""
+    if isinstance(word, int | np.integer):
+        number = range(length)[word]
+        return slice(number, number + 1)
+    return slice(*word.indices(length)[:2])

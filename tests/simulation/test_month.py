@@ -170,7 +170,14 @@ def test_codes_of_programmes_are_texts():
 
 
 def test_a_simulation_that_was_killed_is_begun_again(tmp_path, monkeypatch):
-    options = {"size": "small", "binning": (4, 4), "days": 4, "imsets": [4], "products": ("biases",), "seed": 3}
+    options = {
+        "size": "small",
+        "binning": (4, 4),
+        "days": 4,
+        "imsets": [4],
+        "products": ("biases",),
+        "seed": 3,
+    }
     expected = simulate(tmp_path / "whole", **options)
 
     def killed(*_):
