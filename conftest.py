@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.myst import DocTestDirectiveParser, PythonCodeBlockParser, SkipParser
+from sybil.parsers.myst import DocTestDirectiveParser, PythonCodeBlockParser
 
 # What a user's shell may hold, and what must not decide a test
 _FOREIGN = ("oref", "CRDS_CONTEXT", "CRDS_PATH", "CRDS_SERVER_URL", "STPIPE_DISABLE_CRDS_STEPPARS")
@@ -80,8 +80,9 @@ def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+# Blocks of `python` are run, those of `py` need what only a reader has.
 pytest_collect_file = Sybil(
-    parsers=[DocTestDirectiveParser(), PythonCodeBlockParser(), SkipParser()],
+    parsers=[DocTestDirectiveParser(), PythonCodeBlockParser()],
     patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["in_empty_folder"],
 ).pytest()

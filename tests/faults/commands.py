@@ -236,9 +236,11 @@ def _run(words):
             sys.argv = words
             strun()
         else:
+            from refstis.commands.main import execute
             from refstis.pop_db import main as pop_db
 
-            pop_db()
+            # a function of scripts: what it raises is told here as commands tell it
+            execute(lambda: pop_db, "pop_db")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     return 0
