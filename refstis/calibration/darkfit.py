@@ -47,8 +47,8 @@ _CLASSES = 2 + len(CHARGE_EDGES) + 1
 HIT_SHARE = 0.05
 # Share of its charge that a cosmic ray leaves in the neighbour that gets most: 2 % where diffusion is least.
 LEAST_SPREAD = 0.01
-# Softness of the edge of a step of the headers' temperatures, in half steps: not all steps are of one width.
-_STEP_EDGE = 0.1
+# Softness of the edge of a step of the headers' temperatures (deg C), beside the error of what is compared with it.
+_STEP_EDGE = 0.004
 
 
 class DarkModel(NamedTuple):
@@ -178,11 +178,14 @@ def _first_guess(counts, exptimes, warmth, log_rates, slopes, quantile):
     return guess
 
 
-def frame_temperatures(samples: np.ndarray, model: DarkModel, prior: float = 0.11) -> np.ndarray:
+def frame_temperatures(
+    samples: np.ndarray, model: DarkModel, prior: float = 0.11
+) -> tuple[np.ndarray, float]:
     """Temperatures of darks from their hot pixels, about those of the headers.
 
     OCCDHTAV comes in steps of 0.4 deg C; the hot pixels of a frame tell by how much the chip was warmer or colder
-    than the header says, relative to the other frames.
+    than the header says, relative to the other frames. What all have in common follows from the steps themselves: a
+    temperature is nearer to its own step than to those that other headers have.
 
     Parameters
     ----------
@@ -195,12 +198,14 @@ def frame_temperatures(samples: np.ndarray, model: DarkModel, prior: float = 0.1
 
     Returns
     -------
-    numpy.ndarray
+    warmth : numpy.ndarray
         Temperatures above the reference (deg C), float64.
+    uncertainty : float
+        Standard deviation of what they have in common (deg C); 0 where the headers are taken as they are.
     """
     warmth = model.warmth.copy()
     if samples.shape[1] < 10 or prior <= 0:
-        return warmth
+        return warmth, 0.0
     slope = np.full(samples.shape[1], model.slopes[0])
     for _ in range(4):
         factor = model.exptimes[:, None] * (1.0 + slope * warmth[:, None])
@@ -220,12 +225,29 @@ def frame_temperatures(samples: np.ndarray, model: DarkModel, prior: float = 0.1
         warmth = warmth + change
         warmth += model.warmth.mean() - warmth.mean()
     # each header is the step nearest to its temperature: what all of them allow is narrower than their mean
-    half = 0.5 * np.sqrt(12.0) * prior
-    shifts = np.linspace(-prior, prior, 201)
-    apart = np.abs(warmth[:, None] + shifts - model.warmth[:, None])
-    likelihood = np.sum(-np.logaddexp(0.0, (apart - half) / (_STEP_EDGE * half)), axis=0)
-    weights = np.exp(likelihood - likelihood.max())
-    return warmth + np.sum(weights * shifts) / np.sum(weights)
+    below, above = _steps(model.warmth, np.sqrt(12.0) * prior)
+    error = 1.0 / np.sqrt(information + 1.0 / prior**2)
+    # a logistic edge has the width of a normal one at 0.55 of its scale
+    edge = np.hypot(0.55 * error, _STEP_EDGE)
+    shifts = np.linspace(-prior, prior, 401)
+    apart = warmth[:, None] + shifts - model.warmth[:, None]
+    likelihood = -np.logaddexp(0.0, (apart - 0.5 * above[:, None]) / edge[:, None])
+    likelihood -= np.logaddexp(0.0, (-apart - 0.5 * below[:, None]) / edge[:, None])
+    total = likelihood.sum(axis=0)
+    weights = np.exp(total - total.max())
+    weights /= weights.sum()
+    shift = float(np.sum(weights * shifts))
+    return warmth + shift, float(np.sqrt(np.sum(weights * (shifts - shift) ** 2)))
+
+
+def _steps(headers, usual):
+    """Distances from each header's temperature to the next lower and the next higher one, or the usual step."""
+    levels, which = np.unique(headers.round(4), return_inverse=True)
+    steps = np.full(levels.size + 1, usual)
+    gaps = np.diff(levels)
+    # between two that are further apart there are others
+    steps[1:-1] = np.where(gaps < 1.5 * usual, gaps, usual)
+    return steps[which], steps[which + 1]
 
 
 def find_hits(
@@ -971,8 +993,10 @@ def combine_darks(
         return stack[:, bright]
 
     samples = np.concatenate(run(guess), axis=1).astype(np.float64)
+    doubt = 0.0
     if np.any(model.warmth):
-        model = model._replace(warmth=frame_temperatures(samples, model, recipe.temperature_prior))
+        warmth, doubt = frame_temperatures(samples, model, recipe.temperature_prior)
+        model = model._replace(warmth=warmth)
     del samples
     model = model._replace(usual=float(np.median(rate)))
     ordinary = 2.0 * model.usual
@@ -1022,6 +1046,10 @@ def combine_darks(
             penalty=recipe.penalty, near=recipe.near, exact_at=recipe.exact_at, longest=recipe.longest,
         )  # fmt: skip
         rate[rows], variance[rows], stretches[rows] = (image[inner] for image in fitted)
+        if doubt > 0.0:
+            # what the temperatures have in common is wrong in all pixels by the slopes that they have
+            slope = dark_slope(rate[rows], model.log_rates, model.slopes)
+            variance[rows] += (rate[rows] * slope / (1.0 + slope * model.warmth.mean()) * doubt) ** 2
         hit = state[:, inner] == _HIT
         given = flags(rows)
         if given is not None:

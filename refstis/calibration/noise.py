@@ -6,8 +6,18 @@ with *S* in DN, gain *g* (e-/DN) and read noise *R* (e-); :math:`R / g` where :m
 """
 
 import numpy as np
+from numba import njit
 
 __all__ = ["pixel_uncertainty"]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _uncertainties(counts, bias, gain, readnoise, out):
+    variance, least = readnoise * readnoise, readnoise / gain
+    for k in range(counts.size):
+        electrons = (counts[k] - bias) * gain
+        value = np.float32(np.sqrt(np.float64(electrons + variance)) / np.float64(gain))
+        out[k] = value if electrons > 0 else least
 
 
 def pixel_uncertainty(counts: np.ndarray, gain: float, readnoise: float, bias: float = 0.0) -> np.ndarray:
@@ -34,8 +44,6 @@ def pixel_uncertainty(counts: np.ndarray, gain: float, readnoise: float, bias: f
     >>> pixel_uncertainty(np.array([-1.0, 9.0], dtype="f4"), gain=1.0, readnoise=4.0)
     array([4., 5.], dtype=float32)
     """
-    g, r = np.float32(gain), np.float32(readnoise)
-    electrons = (counts - np.float32(bias)) * g
-    with np.errstate(invalid="ignore"):
-        poisson = np.sqrt((electrons + r * r).astype(np.float64)) / np.float64(g)
-        return np.where(electrons > 0, poisson.astype(np.float32), r / g)
+    out = np.empty(counts.size, dtype=np.float32)
+    _uncertainties(counts.ravel(), np.float32(bias), np.float32(gain), np.float32(readnoise), out)
+    return out.reshape(counts.shape)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import sigma_clipped_stats
+from numba import njit
 
 from refstis.calibration.medians import window_median
 
@@ -31,6 +32,18 @@ class ClippedStatistics(NamedTuple):
 SAMPLE_STEP, SAMPLE_RANKS = 61, 400
 
 
+@njit(nogil=True, cache=True)
+def _between(values, low, high, kept):
+    """Put the values from low to high, in their order, first into kept; how many there are, and how many lower."""
+    number, below = 0, 0
+    for k in range(values.size):
+        value = values[k]
+        kept[number] = value
+        number += (value >= low) & (value <= high)
+        below += value < low
+    return number, below
+
+
 def _median(values: np.ndarray) -> np.float32:
     """Median of a float32 array, equal to `numpy.median`: only values near that of a sample are put in order."""
     size = values.size
@@ -38,13 +51,22 @@ def _median(values: np.ndarray) -> np.float32:
     sample = np.sort(values[::SAMPLE_STEP])
     if len(sample) > 4 * SAMPLE_RANKS:
         centre = len(sample) // 2
-        low, high = sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS]
-        first = int(np.count_nonzero(values < low))
-        near = values[(values >= low) & (values <= high)]
-        if first <= lower and upper < first + len(near):
+        near = np.empty_like(values)
+        number, first = _between(values, sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS], near)
+        if first <= lower and upper < first + number:
+            near = near[:number]
             near.partition([lower - first, upper - first])
             return np.mean(near[[lower - first, upper - first]])
     return np.median(values)
+
+
+def _mean_and_deviation(values: np.ndarray, in_blocks: bool) -> tuple[np.float32, np.float32]:
+    """Mean and standard deviation; in blocks, with the sums that numpy takes of an array in FITS byte order."""
+    if not in_blocks:
+        return np.mean(values), np.std(values)
+    mean = np.add.reduce(values.astype(">f4")) / np.float32(values.size)
+    squares = np.square(values - mean)
+    return mean, np.sqrt(np.add.reduce(squares.astype(">f4")) / np.float32(values.size))
 
 
 def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
@@ -53,7 +75,7 @@ def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
     Parameters
     ----------
     image : numpy.ndarray
-        Values of any shape, float32.
+        Values of any shape, float32 in native or FITS byte order, on which the last bits of sums depend.
     sigma : float
         Limit in standard deviations.
     iterations : int
@@ -69,18 +91,21 @@ def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
     ValueError
         Where a value is not a finite number.
     """
-    if image.dtype != np.float32 or not image.dtype.isnative:
+    if image.dtype.newbyteorder("=") != np.float32:
         return ClippedStatistics(*sigma_clipped_stats(image, sigma=sigma, maxiters=iterations))
-    values = image.ravel()
+    in_blocks = not image.dtype.isnative
+    values = image.astype(np.float32, copy=False).ravel()
     if not np.isfinite(values).all():
         raise ValueError("values to clip are not all finite numbers")
     for _ in range(iterations):
-        centre, spread = _median(values), np.std(values)
-        kept = (values >= centre - spread * sigma) & (values <= centre + spread * sigma)
-        if kept.all():
-            break
-        values = values[kept]
-    return ClippedStatistics(np.mean(values), _median(values), np.std(values))
+        centre, (mean, spread) = _median(values), _mean_and_deviation(values, in_blocks)
+        kept = np.empty_like(values)
+        number, _ = _between(values, centre - spread * sigma, centre + spread * sigma, kept)
+        if number == values.size:
+            return ClippedStatistics(mean, centre, spread)
+        values = kept[:number]
+    mean, spread = _mean_and_deviation(values, in_blocks)
+    return ClippedStatistics(mean, _median(values), spread)
 
 
 def median_filter_zero_padded(image: np.ndarray, kernel: tuple[int, int]) -> np.ndarray:

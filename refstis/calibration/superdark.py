@@ -16,6 +16,7 @@ __all__ = [
     "above_median",
     "blend_superdark",
     "combine_superdark",
+    "draw_to_surroundings",
     "flag_hot_dark",
     "flag_hot_rates",
     "normalize_dark",
@@ -242,7 +243,101 @@ def blend_superdark(
     return ReferenceImage(value.astype(np.float32), np.sqrt(variance).astype(np.float32), flags), own
 
 
-def flag_hot_rates(dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0) -> np.ndarray:
+# How often the typical rates of squares are found again without what stands out of them, and by how much it does.
+_REPETITIONS, _TYPICAL = 4, 3.0
+# A standard deviation in median absolute deviations.
+_MAD = 1.482602218505602
+
+
+def draw_to_surroundings(
+    rate: np.ndarray, variance: np.ndarray, changed: np.ndarray, side: int = 32
+) -> tuple[np.ndarray, np.ndarray, float]:
+    r"""Rates of ordinary pixels, drawn towards the typical rate around them by what is known of either.
+
+    Ordinary pixels differ from the typical rate *m* of their surroundings by less than a single superdark is
+    uncertain. With the relative scatter *k* that they really have, :math:`s = k m`, and the variance *v* of the rate
+    *r*, the best estimate of an ordinary pixel and its variance are
+
+    .. math:: \hat r = m + \frac{s^2}{s^2 + v}\,(r - m), \qquad \hat v = \frac{s^2 v}{s^2 + v}.
+
+    The scatter is what is measured less the variances. With the probability *P* that a pixel is no ordinary one, found
+    as in `blend_superdark`, its rate is :math:`P r + (1 - P)\,\hat r`.
+
+    Parameters
+    ----------
+    rate, variance : numpy.ndarray
+        Rates (e-/s) and their variances.
+    changed : numpy.ndarray
+        True in pixels that are no ordinary ones by what is known already.
+    side : int
+        Side of the squares that typical rates are found in (pixels); they are interpolated between their centres.
+
+    Returns
+    -------
+    rate, variance : numpy.ndarray
+        Rates and variances, float64.
+    scatter : float
+        Relative scatter of ordinary pixels, *k*.
+
+    References
+    ----------
+    Shrinkage towards a common mean: B. Efron and C. Morris, J. Am. Stat. Assoc. 70, 311 (1975).
+    """
+    rate, variance = np.asarray(rate, dtype=np.float64), np.asarray(variance, dtype=np.float64)
+    usual = np.median(rate)
+    # the lower half is free of warm pixels
+    limit = _TYPICAL * (usual - np.percentile(rate, 15.87))
+    typical = np.full(rate.shape, usual)
+    kept = ~changed & (np.abs(rate - typical) <= limit)
+    for _ in range(_REPETITIONS):
+        typical = _typical_rates(rate, kept, side, float(np.median(rate[kept])))
+        limit = _TYPICAL * _MAD * np.median(np.abs(rate - typical)[kept])
+        kept = ~changed & (np.abs(rate - typical) <= limit)
+    typical = np.maximum(typical, np.finfo(np.float64).tiny)
+    difference = rate - typical
+    measured = (_MAD * np.median(np.abs(difference / typical)[kept])) ** 2
+    scatter = float(np.sqrt(max(measured - np.median((variance / typical**2)[kept]), 0.0)))
+    own = (scatter * typical) ** 2
+    narrow = np.maximum(own + variance, np.finfo(np.float64).tiny)
+    wide = narrow + np.maximum(rate, typical) ** 2
+    better = 0.5 * difference**2 * (1.0 / narrow - 1.0 / wide) + 0.5 * np.log(narrow / wide)
+    better = np.exp(np.minimum(better, 700.0))
+    share = 0.1
+    for _ in range(_ROUNDS):
+        other = share * better / (share * better + 1.0 - share)
+        other[changed] = 1.0
+        share = float(np.clip(other.mean(), 1e-4, 0.9))
+    part = own / narrow
+    drawn, drawn_variance = typical + part * difference, part * variance
+    value = other * rate + (1.0 - other) * drawn
+    doubt = other * (variance + (rate - value) ** 2) + (1.0 - other) * (drawn_variance + (drawn - value) ** 2)
+    return value, doubt, scatter
+
+
+def _typical_rates(rate, kept, side, usual):
+    """Means of the pixels that are kept in squares, interpolated between their centres."""
+    from scipy.ndimage import map_coordinates
+
+    ny, nx = rate.shape
+    edges = [np.linspace(0, size, max(1, round(size / side)) + 1).astype(int) for size in (ny, nx)]
+    means = np.full((edges[0].size - 1, edges[1].size - 1), usual)
+    for j in range(means.shape[0]):
+        for i in range(means.shape[1]):
+            square = slice(edges[0][j], edges[0][j + 1]), slice(edges[1][i], edges[1][i + 1])
+            inside = rate[square][kept[square]]
+            # of fewer pixels the mean says less than the rate of all
+            if inside.size >= _FEWEST:
+                means[j, i] = inside.mean()
+    places = [
+        np.interp(np.arange(size) + 0.5, 0.5 * (edge[1:] + edge[:-1]), np.arange(edge.size - 1))
+        for size, edge in zip((ny, nx), edges, strict=True)
+    ]
+    return map_coordinates(means, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
+
+
+def flag_hot_rates(
+    dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0, uncertain: float = 0.1
+) -> np.ndarray:
     """Flag hot pixels by their rate and its own uncertainty.
 
     A pixel whose rate is that uncertain has been hot, and is of no use either.
@@ -255,11 +350,13 @@ def flag_hot_rates(dark: ReferenceImage, rate: float = 0.1, sigma: float = 5.0) 
         Least rate (e-/s).
     sigma : float
         Least excess over the median of the image, in uncertainties of the pixel.
+    uncertain : float
+        Pixels with this uncertainty or more (e-/s) are flagged, whatever their rate.
 
     Returns
     -------
     numpy.ndarray
         Flags, int16, with 16 in hot pixels and in no others; other flags stay.
     """
-    hot = (dark.sci >= rate) & (dark.sci - np.median(dark.sci) >= sigma * dark.err) | (dark.err >= rate)
+    hot = (dark.sci >= rate) & (dark.sci - np.median(dark.sci) >= sigma * dark.err) | (dark.err >= uncertain)
     return (dark.dq & ~np.int16(HOT_PIXEL)) | np.where(hot, np.int16(HOT_PIXEL), np.int16(0))

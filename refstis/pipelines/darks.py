@@ -64,17 +64,15 @@ class _DarkPipeline(RefstisPipeline):
             Without bias and at the reference temperature (DN).
         """
         if self.clean_overscan.override_biasfile is None:
+            # both need the superbias
             self.clean_overscan.override_biasfile = self.biascorr.override_biasfile
-        return [self._calibrated(dark) for dark in library]
+        return [self._calibrated(dark) for dark in self.clean_overscan.run(list(library))]
 
     def _calibrated(self, dark):
         if dark.done("BLEVCORR") or dark.done("BIASCORR"):
             logger.info("%s: BLEVCORR or BIASCORR is COMPLETE, the bias is taken as subtracted.", dark.name)
             return self.tempcorr.run(dark)
-        if self.clean_overscan.override_biasfile is None:
-            # both need the superbias
-            self.clean_overscan.override_biasfile = self.biascorr.override_biasfile
-        return self.run_each(("clean_overscan", "dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
+        return self.run_each(("dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
 
 
 class BaseDarkPipeline(_DarkPipeline):

@@ -30,7 +30,7 @@ WHOLE = 0.9
 class CleanOverscanStep(RefstisStep):
     """Take the charge of hot columns and hot pixels out of the virtual overscan, so that it does not pull the drift.
 
-    Biases are looked at together; darks, one by one, take the charge from their superbias.
+    Biases are looked at together. Darks take the charge from their superbias, and together tell what it does not show.
     """
 
     class_alias = "clean_overscan"
@@ -63,7 +63,7 @@ class CleanOverscanStep(RefstisStep):
         """
         several = isinstance(exposures, Sequence) and not isinstance(exposures, str | bytes)
         opened = [self.open(one) for one in (exposures if several else [exposures])]
-        known: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+        known: dict[tuple, tuple] = {}
         cleaned = []
         for exposure in opened:
             geometry = None if exposure.done("BLEVCORR") else _geometry(exposure)
@@ -74,40 +74,65 @@ class CleanOverscanStep(RefstisStep):
             if mode not in known:
                 alike = [one for one in opened if not one.done("BLEVCORR") and _geometry(one) == geometry]
                 dark = str(exposure.primary.get("TARGNAME", "")).strip() == "DARK"
-                known[mode] = (
-                    self._of_superbias(exposure, geometry) if dark else self._of_frames(alike, geometry)
-                )
-            cleaned.append(_cleaned(exposure, geometry, *known[mode]))
+                known[mode] = self._of_darks(alike, geometry) if dark else self._of_frames(alike, geometry)
+            charge, flagged = known[mode]
+            cleaned.append(_cleaned(exposure, geometry, charge[exposure.name], flagged))
         return cleaned if several else cleaned[0]
 
     def _of_frames(self, exposures, geometry):
-        """Charge of each column and columns to leave out, from the frames themselves."""
+        """Charge of each column by exposure, the same for all, and columns to leave out, from the frames themselves."""
+        windows = _windows(geometry, exposures[0].imsets[0].sci.shape, self.fraction)
+        means, whole = self._means(exposures, geometry, windows)
+        charge = gained_charge(means[1], means[2])
+        return {one.name: charge for one in exposures}, self._standing_out(means[0], whole, charge)
+
+    def _of_darks(self, darks, geometry):
+        """Charge of each column by dark, from their superbiases, and columns to leave out.
+
+        A superbias does not show what is gained beyond the middle of the lines that are read last, and of a column that
+        begins among the lines that are read first it shows nothing; the virtual rows of all darks show both.
+        """
+        found: dict[str, tuple] = {}
+        charges, left_out = {}, False
+        for dark in darks:
+            name = self.get_reference(dark, "biasfile").name
+            if name not in found:
+                found[name] = self._of_superbias(dark, geometry)
+            charges[dark.name], flagged = found[name]
+            left_out = left_out | flagged
+        windows = _windows(geometry, darks[0].imsets[0].sci.shape, self.fraction)[:1]
+        means, whole = self._means(darks, geometry, windows)
+        charge = np.mean([charges[dark.name] for dark in darks], axis=0)
+        return charges, left_out | self._standing_out(means[0], whole, charge)
+
+    def _means(self, exposures, geometry, windows):
+        """Mean of the frames in some windows, and columns whose first window was hardly clipped."""
         first = exposures[0]
         shape = first.imsets[0].sci.shape
         ccd = ccd_parameters(self, first)
         limit = CLIP * ccd.readnoise / ccd.gain
-        virtual, last, start = _windows(geometry, shape, self.fraction)
         columns = geometry.trim(shape)[1]
         section = slice(geometry.section[0], geometry.section[1] + 1)
         sums = [
             (np.zeros((w.stop - w.start, shape[1])), np.zeros((w.stop - w.start, shape[1]), dtype=np.int64))
-            for w in (virtual, last, start)
+            for w in windows
         ]
         for exposure in exposures:
             for imset in exposure.imsets:
-                for window, (total, count) in zip((virtual, last, start), sums, strict=True):
+                for window, (total, count) in zip(windows, sums, strict=True):
                     pixels = np.ascontiguousarray(imset.sci[window])
                     add_clipped(pixels, float(np.median(pixels[:, section])), limit, total, count)
             exposure.release()
         with np.errstate(invalid="ignore"):
             means = [np.where(count > 0, total / count, np.nan)[:, columns] for total, count in sums]
-        charge = gained_charge(means[1], means[2])
-        # of a column so hot that its values were clipped nobody knows the mean
         frames = sum(len(exposure.imsets) for exposure in exposures)
-        known = (sums[0][1][:, columns] > WHOLE * frames).all(axis=0)
+        return means, (sums[0][1][:, columns] > WHOLE * frames).all(axis=0)
+
+    def _standing_out(self, virtual, whole, charge):
+        # of a column so hot that its values were clipped nobody knows the mean
         profile = np.full(charge.size, np.nan)
-        profile[known] = means[0][:, known].mean(axis=0) - charge[known]
-        return charge, standing_out(profile, self.sigma)
+        profile[whole] = virtual[:, whole].mean(axis=0) - charge[whole]
+        return standing_out(profile, self.sigma)
 
     def _of_superbias(self, exposure, geometry):
         found = self.get_reference(exposure, "biasfile")

@@ -103,13 +103,15 @@ def _flagged(imset, mask, saturate):
     if not len(saturated) and imset.dq.constant == 0:
         return mask
     dq, width = imset.dq, imset.sci.shape[1]
+    parts = [part for part in (dq, mask) if part is not None and part.constant != 0]
 
     def produce(rows, columns):
-        flags = dq[rows, columns] if mask is None else dq[rows, columns] | mask[rows, columns]
+        flags = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.int16)
+        for part in parts:
+            flags |= part[rows, columns]
         first, last = np.searchsorted(saturated, (rows.start * width, rows.stop * width))
         y, x = np.divmod(saturated[first:last], width)
         inside = (x >= columns.start) & (x < columns.stop)
-        flags = flags.copy()
         flags[y[inside] - rows.start, x[inside] - columns.start] |= SATURATED
         return flags
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.calibration.darkfit import DarkModel, Recipe, combine_darks, superbias_variance
+from refstis.calibration.superdark import draw_to_surroundings
 from refstis.calibration.tempcorr import dark_scale_factor
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
@@ -48,6 +49,7 @@ class FitRatesStep(RefstisStep):
     exact_at   = float(default=None)  # Temperature that CALSTIS's scaling is exact at (deg C); mean of the darks
     changed    = option('mean', 'longest', default='mean')  # Rate of pixels that changed: the mean, or the longest one
     mark       = integer(min=0, max=32767, default=0)  # Flag of pixels that changed; 0 for none
+    squares    = integer(min=0, default=0)  # Side of squares whose typical rate ordinary pixels are drawn to; 0: not
     ignored    = integer(min=0, max=32767, default=16)  # Flags that superbiases do not hand on
     threads    = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
     """
@@ -122,7 +124,14 @@ class FitRatesStep(RefstisStep):
         law = 1.0 + (slope * recipe.exact_at)
         electrons = float(np.mean(model.exptimes * (1.0 + slope * made.model.warmth)))
         variance = made.variance / law**2 + self._superbias_variance(imsets, electrons)
-        return self._product(exposures, imsets, made, made.rate / law, variance, slope, side2, exact)
+        rate, words = made.rate / law, ""
+        if self.squares:
+            rate, variance, spread = draw_to_surroundings(rate, variance, made.stretches > 1, self.squares)
+            words = (
+                f" Ordinary pixels, which differ by {100.0 * spread:.1f} percent, were drawn towards the typical rate "
+                f"of squares of {self.squares} x {self.squares} pixels by the uncertainty of either."
+            )
+        return self._product(exposures, imsets, made, rate, variance, slope, side2, exact, words)
 
     def as_baseline(self, baseline: Path) -> None:
         """Give rates at the temperature at which those of a baseline dark are exact, so that both can be compared.
@@ -213,7 +222,7 @@ class FitRatesStep(RefstisStep):
                 shares.append(count / len(imsets))
         return superbias_variance(errors, shares, electrons)
 
-    def _product(self, exposures, imsets, made, rate, variance, slope, side2, exact):
+    def _product(self, exposures, imsets, made, rate, variance, slope, side2, exact, more):
         first = exposures[0]
         starts = [float(imset.sci_header.get("EXPSTART", 0.0)) for _, imset in imsets]
         ends = [float(imset.sci_header.get("EXPEND", 0.0)) for _, imset in imsets]
@@ -247,6 +256,7 @@ class FitRatesStep(RefstisStep):
             )
         else:
             words += " Side 1: the CCD was temperature controlled and the darks were not scaled."
+        words += more
         imset = Imset.of_arrays(
             rate.astype(np.float32),
             np.sqrt(variance).astype(np.float32),

@@ -151,12 +151,40 @@ def test_temperatures_from_hot_pixels():
     mean = 1100.0 * rate * (1 + slope * warmth[:, None])
     samples = generator.poisson(mean) + generator.normal(0, READ, mean.shape)
     header = np.round(warmth / 0.38) * 0.38
-    found = darkfit.frame_temperatures(samples, model(40, header))
+    found, uncertainty = darkfit.frame_temperatures(samples, model(40, header))
     error = found - warmth
     # the mean of the headers is known to 0.38 / sqrt(12 * 40), which is 0.017; that of the steps' common part better
     assert abs(error.mean()) < 0.012
+    assert 0.002 < uncertainty < 0.012
     assert np.std(header - warmth) > 0.08
     assert np.std(error) < 0.02
+
+
+def test_the_zero_of_temperatures_lies_between_the_steps_that_there_are():
+    """Steps of the headers are not all of one width: 0.35 below and 0.39 above."""
+    steps = (
+        np.array([17.6829, 18.0357, 18.3886, 18.7414, 19.0943, 19.4471, 19.8, 20.1923, 20.5846, 20.9769])
+        - 18.0
+    )
+    errors, alone, told = [], [], []
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        warmth = generator.uniform(0.2, 2.9, 50)
+        header = steps[np.argmin(np.abs(warmth[:, None] - steps), axis=1)]
+        rate = 10.0 ** generator.uniform(-0.5, 1.2, 300)
+        slope = np.interp(np.log10(rate), LOGS, SLOPES)
+        mean = 1100.0 * rate * (1 + slope * warmth[:, None])
+        found, uncertainty = darkfit.frame_temperatures(generator.poisson(mean) * 1.0, model(50, header))
+        errors.append(np.mean(found - warmth))
+        alone.append(np.mean(header - warmth))
+        told.append(uncertainty)
+    assert np.sqrt(np.mean(np.square(errors))) < np.sqrt(np.mean(np.square(alone))) / 1.5
+    assert 0.5 < np.sqrt(np.mean(np.square(errors)) / np.mean(np.square(told))) < 1.3
+    uncertain = combined(drawn(np.full((40, 40), 5.0), model(50, header)), model(50, header))
+    certain = combined(
+        drawn(np.full((40, 40), 5.0), model(50, header)), model(50, header), temperature_prior=0.0
+    )
+    assert (uncertain.variance > certain.variance).all()
 
 
 def with_rays(rate, about, share, wing, seed=5):

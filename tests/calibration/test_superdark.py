@@ -6,7 +6,12 @@ from astropy.stats import sigma_clipped_stats
 from scipy.signal import medfilt
 
 from refstis.calibration.reference_image import ReferenceImage
-from refstis.calibration.superdark import combine_superdark, flag_hot_dark, normalize_dark
+from refstis.calibration.superdark import (
+    combine_superdark,
+    draw_to_surroundings,
+    flag_hot_dark,
+    normalize_dark,
+)
 
 F = np.float32
 
@@ -108,3 +113,45 @@ def test_baseline_without_anything_hot_stays():
     for a, b in zip(found[:2], base[:2], strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(found.dq, week.dq)
+
+
+def drawn(seed, scatter, noise=0.0008, shape=(128, 160)):
+    """Ordinary pixels with a gradient, one in ten warm or hot; true rates, measured ones, and which are ordinary."""
+    generator = np.random.default_rng(seed)
+    typical = np.linspace(0.012, 0.009, shape[0])[:, None] * np.ones(shape)
+    true = typical * (1.0 + scatter * generator.normal(size=shape))
+    warm = generator.random(shape) < 0.1
+    true[warm] += 10.0 ** generator.uniform(-2.0, 1.0, np.count_nonzero(warm))
+    return true, true + noise * generator.normal(size=shape), ~warm
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.05, 0.1, 0.3])
+def test_ordinary_pixels_know_their_surroundings(scatter):
+    noise = 0.0008
+    true, rate, ordinary = drawn(3, scatter, noise)
+    value, variance, found = draw_to_surroundings(
+        rate, np.full(rate.shape, noise**2), np.zeros(rate.shape, bool), side=32
+    )
+    assert found == pytest.approx(scatter, abs=0.02)
+    error = (value - true)[ordinary]
+    own = 0.0105 * scatter
+    # what a Gaussian of known width allows; a scatter of nothing is found to be 1 percent
+    best = noise * own / np.hypot(noise, own)
+    assert error.std() < (1.06 * best if scatter else 0.25 * noise)
+    assert abs(np.median(error)) < 0.02 * noise
+    # an ERR that is too large by what might be a warm pixel, and never too small
+    assert 0.88 < (error / np.sqrt(variance[ordinary])).std() < 1.02 or not scatter
+    # hot pixels, which no surroundings tell anything of, keep their rates
+    hot = true > 0.03
+    np.testing.assert_allclose(value[hot], rate[hot], rtol=1e-3)
+    np.testing.assert_allclose(variance[hot], noise**2, rtol=0.02)
+
+
+def test_pixels_that_changed_keep_their_rates():
+    _, rate, _ = drawn(4, 0.1)
+    changed = np.zeros(rate.shape, bool)
+    changed[::3] = True
+    value, variance, _ = draw_to_surroundings(rate, np.full(rate.shape, 0.0008**2), changed)
+    np.testing.assert_array_equal(value[::3], rate[::3])
+    np.testing.assert_array_equal(variance[::3], 0.0008**2)
+    assert (value[1::3] != rate[1::3]).mean() > 0.8

@@ -228,3 +228,6 @@ def test_hot_pixels_by_rate_and_significance():
     expected = np.full(SHAPE, 512)
     expected[1, 1] = expected[4, 4] = 528
     np.testing.assert_array_equal(dq, expected)
+    dq = arrays(FlagHotRatesStep(skip=False, uncertain=0.05).process(dark)).dq
+    expected[3, 3] = 528
+    np.testing.assert_array_equal(dq, expected)
