@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and their folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 
 from refstis.errors import OutputError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "make_folder"]
 
 
 @contextmanager
@@ -72,3 +72,31 @@ def atomic_write(
 
 def _create(path, flags):
     return os.open(path, flags | os.O_EXCL, 0o666)
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """Make a folder, and those above it, where it is not there.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the folder cannot be made ({error.strerror or error}). Check the rights and the free space."
+        ) from error
+    return path

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from astropy.io import fits
 
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
-from refstis.datamodels.blocks import scan_hdus
+from refstis.datamodels.blocks import BLOCK, scan_hdus
 from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
@@ -49,6 +50,8 @@ SCI_NUMBERS = {
 LONGEST_SIDE = 4096
 # BSCALE and BZERO of more make no number that float32 could hold.
 MOST_SCALE = 1e30
+# Bytes that are read at a time.
+READ_BYTES = 2**17
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -434,39 +437,31 @@ class Exposure:
             target = Path(dir_path) / target.name
         made_of = [record.path for record in self.inputs if record.path]
         with atomic_write(target, overwrite=overwrite, inputs=[*made_of, *inputs]) as stream:
-            hdus = self.to_hdus(target.name)
-            hdus.writeto(stream)
+            written = 0
+            for part in self._blocks(target.name):
+                stream.write(part)
+                written = zlib.crc32(part, written)
             stream.flush()
-            _read_back(stream.name, hdus, target)
+            _read_back(stream.name, written, target)
             if before_rename is not None:
                 before_rename()
         return str(target)
 
-    def to_hdus(self, filename: str) -> fits.HDUList:
-        """The exposure as FITS, with null HDUs for constant errors and flags.
-
-        Parameters
-        ----------
-        filename : str
-            Name for the keyword FILENAME.
-
-        Returns
-        -------
-        astropy.io.fits.HDUList
-            Primary HDU and three extensions for each image set.
-        """
+    def _blocks(self, filename: str) -> Iterator[bytes | memoryview]:
+        """The exposure as FITS, with null HDUs for constant errors and flags; one HDU after the other is in memory."""
         header = _without_storage(
             self.primary.changed({"FILENAME": filename, "NEXTEND": 3 * len(self.imsets)})
         )
         header.insert(0, ("ORIGIN", "refstis", "FITS file originator"))
-        hdus = fits.HDUList([fits.PrimaryHDU(header=header)])
+        primary = fits.PrimaryHDU(header=header)
+        primary.header.set("EXTEND", True, after="NAXIS")
+        yield from _hdu_blocks(primary, None)
         # users of reference images expect arrays
         null = self.primary.get("FILETYPE") not in REFERENCE_FILETYPES
         for version, imset in enumerate(self.imsets, start=1):
-            hdus.append(_image_hdu("SCI", version, imset.sci, imset.sci_header, may_be_null=False))
-            hdus.append(_image_hdu("ERR", version, imset.err, imset.err_header, null))
-            hdus.append(_image_hdu("DQ", version, imset.dq, imset.dq_header, null))
-        return hdus
+            yield from _image_blocks("SCI", version, imset.sci, imset.sci_header, may_be_null=False)
+            yield from _image_blocks("ERR", version, imset.err, imset.err_header, null)
+            yield from _image_blocks("DQ", version, imset.dq, imset.dq_header, null)
 
     def __repr__(self):
         return f"<Exposure {self.name}: {len(self.imsets)} image set(s)>"
@@ -476,22 +471,21 @@ def _without_storage(keywords):
     return keywords.changed(dict.fromkeys(STORAGE_KEYWORDS)).header()
 
 
-def _read_back(name, hdus, target):
-    """Compare what lies on disk with what was to be written."""
-    with fits.open(name, memmap=False) as written:
-        for expected, found in zip(hdus, written, strict=True):
-            same = expected.data is found.data is None or np.array_equal(
-                np.asarray(expected.data), np.asarray(found.data), equal_nan=True
-            )
-            if not same:
-                raise OutputError(
-                    f"{target}: extension {expected.name} differs from what was written; the disk cannot be "
-                    "trusted. Nothing "
-                    "was left behind: write to another disk."
-                )
+def _read_back(name, written, target):
+    """Compare what lies on disk with what was to be written, by their cyclic redundancy checks."""
+    found = 0
+    with Path(name).open("rb") as stream:
+        while part := stream.read(READ_BYTES):
+            found = zlib.crc32(part, found)
+    if found != written:
+        raise OutputError(
+            f"{target}: the file on disk differs from what was written; the disk cannot be trusted. Nothing "
+            "was left behind: write to another disk."
+        )
 
 
-def _image_hdu(name, version, pixels, keywords, may_be_null):
+def _image_blocks(name, version, pixels, keywords, may_be_null):
+    """An image extension as it stands in a file."""
     changes = dict.fromkeys(("NPIX1", "NPIX2", "PIXVALUE"))
     data = None
     constant = pixels.constant if may_be_null else None
@@ -509,7 +503,19 @@ def _image_hdu(name, version, pixels, keywords, may_be_null):
         }
     header = _without_storage(keywords.changed(changes))
     header["EXTNAME"], header["EXTVER"] = name, version
-    return fits.ImageHDU(data=data, header=header, name=name, ver=version)
+    yield from _hdu_blocks(fits.ImageHDU(data=data, header=header, name=name, ver=version), data)
+
+
+def _hdu_blocks(hdu, data):
+    """Header and data of an HDU as they stand in a file, filled up to whole blocks."""
+    hdu.verify("exception")
+    yield hdu.header.tostring().encode("ascii")
+    if data is not None:
+        if data.dtype == np.uint16:
+            # as signed integers with BZERO: subtracting 32768 flips the first bit
+            data = (data ^ np.uint16(0x8000)).view(np.int16)
+        yield memoryview(data.astype(data.dtype.newbyteorder(">")).ravel().view(np.uint8))
+        yield bytes(-data.nbytes % BLOCK)
 
 
 class _Stored:
@@ -531,22 +537,33 @@ class _Stored:
 
     def read(self):
         bitpix, shape = int(self.header["BITPIX"]), (int(self.header["NAXIS2"]), int(self.header["NAXIS1"]))
-        stored = np.empty(shape, dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
+        pixels = np.empty(shape, dtype=_pixel_dtype(self.header))
+        # few rows at a time: they stay in the cache until they are decoded
+        step = max(READ_BYTES // max(abs(bitpix) // 8 * shape[1], 1), 1)
+        stored = np.empty((step, shape[1]), dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
+        count = 0
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self.data_begin)
-                count = stream.readinto(stored.data.cast("B"))
+                for begin in range(0, shape[0], step):
+                    rows = stored[: shape[0] - begin]
+                    got = stream.readinto(rows.data.cast("B"))
+                    count += got
+                    if got != rows.nbytes:
+                        break
+                    pixels[begin : begin + len(rows)] = _decode(rows, self.header, self.path)
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be read any more ({error}). Check the file and run again."
             ) from error
-        if count != stored.nbytes:
+        expected = abs(bitpix) // 8 * pixels.size
+        if count != expected:
             raise InputError(
-                f"{self.path}: the pixels end after {count} of {stored.nbytes} bytes; the file was cut short "
+                f"{self.path}: the pixels end after {count} of {expected} bytes; the file was cut short "
                 "while it was in "
                 "use. Copy it again and run again."
             )
-        return _decode(stored, self.header, self.path)
+        return pixels
 
 
 def _pixel_dtype(header):
@@ -560,13 +577,12 @@ def _pixel_dtype(header):
 def _decode(stored, header, path):
     dtype = _pixel_dtype(header)
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
-    values = stored
-    if not stored.dtype.isnative:
-        values = stored.byteswap(inplace=stored.flags.writeable).view(stored.dtype.newbyteorder("="))
+    # numpy turns the bytes round much faster while it copies them than in place
+    values = stored.astype(stored.dtype.newbyteorder("="))
     if dtype == np.uint16:
         # adding 32768 to a signed integer flips its first bit
         unsigned = values.view(np.uint16)
-        return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned if unsigned.flags.writeable else None)
+        return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned)
     if (zero, scale) != (0, 1):
         values = values * float(scale) + float(zero)
     if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.atomic import atomic_write, make_folder
 from refstis.errors import OutputError
 
 
@@ -80,3 +80,10 @@ def test_rights_are_those_of_any_new_file(tmp_path):
     with atomic_write(tmp_path / "product"):
         pass
     assert (tmp_path / "product").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file/below: the folder cannot be made"):
+        make_folder(tmp_path / "file" / "below")
+    assert make_folder(tmp_path / "one" / "two").is_dir()
