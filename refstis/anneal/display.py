@@ -11,7 +11,7 @@ from rich.text import Text
 from refstis.anneal.dates import isoformat
 from refstis.anneal.plan import MonthPlan, Node, Plan
 
-__all__ = ["console_for_tables", "graph_svg", "print_left_out", "print_plan", "summary"]
+__all__ = ["console_for_tables", "graph_svg", "print_left_out", "print_plan", "print_refused", "summary"]
 
 _STATUS_STYLE = {"new": "cyan", "made": "green", "remake": "yellow", "not needed": "dim"}
 _LEFT_OUT_AT_MOST = 12
@@ -43,6 +43,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         nodes = [node for node in plan.nodes.values() if node.month == month.month.name]
         console.print(_month(plan, month, nodes))
     print_left_out(plan, console)
+    print_refused(plan, console)
     console.print(Text(f"\n{summary(plan)}", style="bold"))
 
 
@@ -74,6 +75,20 @@ def print_left_out(plan: Plan, console: Console) -> None:
             for reason, names in sorted(reasons.items(), key=lambda pair: -len(pair[1])):
                 more = f" and {len(names) - 2} more" if len(names) > 2 else ""
                 console.print(Text(f"  {', '.join(names[:2])}{more}: {reason}"), soft_wrap=True)
+
+
+def print_refused(plan: Plan, console: Console) -> None:
+    """Print which exposures belong to no month, and the remedy.
+
+    Parameters
+    ----------
+    plan : Plan
+        With what it refused.
+    console : rich.console.Console
+        Where to.
+    """
+    for one in plan.refused:
+        console.print(Text(f"\nREFUSED {one}", style="bold red"), soft_wrap=True)
 
 
 def summary(plan: Plan) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
-from refstis.errors import ConfigurationError, InputError
+from refstis.errors import ConfigurationError, InputError, printable
 
 __all__ = [
     "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "remove_duplicates",
@@ -201,12 +201,22 @@ def find_raws(folder: str | os.PathLike) -> list[str]:
     ------
     refstis.errors.ConfigurationError
         Where there is no such folder.
+    refstis.errors.InputError
+        Where a folder cannot be listed: what lies in it would be missed without a word.
     """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"{printable(error.filename)}: cannot be listed ({error.strerror}), so that exposures in it would be "
+                "missed. Give yourself the right to read it, or name folders without it."
+            ) from error
+
     root = os.path.abspath(folder)
     if not Path(root).is_dir():
         raise ConfigurationError(f"{folder}: is not a folder; a folder with raw exposures was expected")
     found, seen = [], set()
-    for directory, names, files in os.walk(root, followlinks=True):
+    for directory, names, files in os.walk(root, onerror=refuse, followlinks=True):
         try:
             status = os.stat(directory)
         except OSError:
@@ -432,18 +442,53 @@ def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], l
             offset = unit.keywords.get("LTV1")
             known = isinstance(offset, int | float) and 3 <= offset < rows.shape[1] / 4
             overscan = int(offset) if known else 0  # type: ignore[arg-type]
-            image = rows[:, overscan : rows.shape[1] - overscan]
+            image = _Levels(rows[:, overscan : rows.shape[1] - overscan])
             level = unit.keywords.get("MEANBLEV")
             if not isinstance(level, int | float) or level <= 0:
-                level = float(np.median(rows[:, 1:overscan] if overscan else image))
-            rms = 1.4826 * float(np.median(np.abs(image - np.median(image))))
-            figures.append((level, rms, float(np.mean(image >= _SATURATED))))
+                level = _Levels(rows[:, 1:overscan]).median() if overscan else image.median()
+            rms = 1.4826 * image.deviation()
+            figures.append((level, rms, image.part_from(_SATURATED)))
     sound = [figure for figure in figures if all(isfinite(value) for value in figure)]
     return [one[0] for one in sound], [one[1] for one in sound], [one[2] for one in sound]
 
 
+class _Levels:
+    """Which values pixels have, and how many pixels each: counting whole numbers takes less time than ordering them."""
+
+    def __init__(self, pixels: np.ndarray):
+        if pixels.dtype == np.uint16:
+            counts = np.bincount(pixels.ravel())
+            present = np.flatnonzero(counts)
+            self.values, self.counts = present.astype(np.float64), counts[present]
+        else:
+            self.values, self.counts = np.unique(pixels, return_counts=True)
+
+    def median(self) -> float:
+        """Median of the pixels, NaN where one of them is."""
+        return _weighted_median(self.values, self.counts)
+
+    def deviation(self) -> float:
+        """Median distance of the pixels from their median."""
+        distances = np.abs(self.values - self.median())
+        order = np.argsort(distances)
+        return _weighted_median(distances[order], self.counts[order])
+
+    def part_from(self, value: float) -> float:
+        """Part of the pixels that have at least this value."""
+        return float(self.counts[self.values >= value].sum() / self.counts.sum())
+
+
+def _weighted_median(values: np.ndarray, counts: np.ndarray) -> float:
+    """Median of ascending values of which each stands for so many."""
+    if np.isnan(values[-1]):
+        return float("nan")
+    upto = np.cumsum(counts)
+    lower, upper = np.searchsorted(upto, ((upto[-1] - 1) // 2, upto[-1] // 2), side="right")
+    return float((values[lower] + values[upper]) / 2)
+
+
 def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
-    """A few rows of an image, spread over it, as float64; None where it is no image with data."""
+    """A few rows of an image, spread over it, as uint16 or float64; None where it is no image with data."""
     keywords = unit.keywords
     width, height = _size(unit)
     dtype = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[int(keywords["BITPIX"] or 0)]
@@ -455,9 +500,13 @@ def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
     rows = []
     for row in range(0, height, max(1, height // _SAMPLED_ROWS)):
         handle.seek(unit.data_offset + row * width * itemsize)
-        rows.append(np.frombuffer(handle.read(width * itemsize), dtype).astype(float))
+        rows.append(handle.read(width * itemsize))
+    stored = np.frombuffer(b"".join(rows), dtype).reshape(-1, width)
     scale, zero = keywords.get("BSCALE", 1.0), keywords.get("BZERO", 0.0)
-    pixels = np.array(rows)
+    if (dtype, scale, zero) == (">i2", 1, 32768):
+        # raw counts: adding 32768 to a signed integer flips its first bit
+        return stored.astype(np.int16).view(np.uint16) ^ np.uint16(0x8000)
+    pixels = stored.astype(float)
     if isinstance(scale, int | float) and isinstance(zero, int | float):
         with np.errstate(all="ignore"):
             pixels = pixels * scale + zero

@@ -7,6 +7,7 @@ time, not results.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ from refstis.errors import ConfigurationError, OutputError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-__all__ = ["DEFAULT_NAME", "Ledger", "Mark", "ProductRecord", "Verdict"]
+__all__ = ["DEFAULT_NAME", "Ledger", "Mark", "ProductRecord", "Verdict", "without_password"]
 
 DEFAULT_NAME = "refstis_ledger.db"
 # A file that was changed within this time of being read may have been changed again without its times telling.
@@ -584,6 +585,30 @@ class Ledger:
             ) from error
 
 
+def without_password(text: str) -> str:
+    """A word of a command line, or a URL, as it may be shown and recorded.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        With stars in place of the password of a URL, before its host or in its query.
+
+    Examples
+    --------
+    >>> without_password("--ledger=postgresql://ada:secret@host/db")
+    '--ledger=postgresql://ada:***@host/db'
+    >>> without_password("postgresql://host/db?user=ada&password=secret")
+    'postgresql://host/db?user=ada&password=***'
+    """
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
+
+
 def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
     text = os.fspath(where)
     if "://" not in text:
@@ -602,7 +627,7 @@ def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
                 "--ledger is neither a path nor a URL such as postgresql://user@host/database"
             ) from None
     backend = url.get_backend_name()
-    name = str(url.database) if backend == "sqlite" else url.render_as_string(hide_password=True)
+    name = str(url.database) if backend == "sqlite" else without_password(url.render_as_string())
     if backend not in ("sqlite", "postgresql"):
         raise ConfigurationError(
             f"{name}: a ledger is a SQLite file or a PostgreSQL data base, not {backend}"

@@ -274,6 +274,8 @@ class Plan:
         Exposures that are used nowhere.
     missing : list of Missing
         Products that are not made.
+    refused : list of str
+        Why exposures that were asked for belong to no month, and the remedy.
     stale : list of str
         Products of another plan that lie in the folders of these months, by their paths below the output folder.
     """
@@ -284,6 +286,7 @@ class Plan:
     nodes: dict[str, Node] = field(default_factory=dict)
     exclusions: list[Exclusion] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
     def path(self, node: Node) -> Path:
@@ -327,6 +330,7 @@ class Plan:
             ],
             "products": [node.to_dict() for node in self.nodes.values()],
             "missing": [vars(one) for one in self.missing],
+            "refused": self.refused,
             "stale": self.stale,
             "excluded": [vars(one) for one in self.exclusions],
         }
@@ -394,6 +398,8 @@ def build_plan(
             cut[found.name] += 1
     by_month = _divide_into_months(judged, table, profile, plan)
     chosen = _choose_months(by_month, month)
+    if month is not None:
+        plan.refused = []  # nobody asked for them
     tables = _ReferenceTables()
     for one, members, faults in chosen:
         builder = _MonthBuilder(plan, profile, tables, one, members, faults, unavailable or {})
@@ -440,17 +446,16 @@ def _divide_into_months(
         else:
             members[index].append((exposure, str(role)))
     found = []
-    refused = []
     for index in sorted(members, key=lambda number: -1 if number is None else number):
         try:
             one = _bounds(months[index] if index is not None else None, members[index], profile)
         except ConfigurationError as error:
-            refused.append(error)
+            plan.refused.append(str(error))
             plan.exclusions += [Exclusion.of(exposure, str(error)) for exposure, _ in members[index]]
             continue
         found.append((one, members[index], faults[index]))
-    if refused and not found:
-        raise refused[0]
+    if plan.refused and not found:
+        raise ConfigurationError(plan.refused[0])
     _house(homeless, found)
     return found
 

@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from refstis.anneal.display import print_left_out
+from refstis.anneal.display import print_left_out, print_refused
 from refstis.anneal.making import Outcome
 from refstis.anneal.plan import Node, Plan
 from refstis.anneal.runner import Result
@@ -242,6 +242,7 @@ def print_result(result: Result, console: Console) -> None:
         console.print(table)
     for fault in result.bad_raws:
         console.print(Text(f"CAUTION {fault}", style="yellow"), soft_wrap=True)
+    print_refused(plan, console)
     counts = Counter(one.status for one in result.outcomes.values())
     kept = sum(
         node.status == "made" and node.identity not in result.outcomes and node.kind != "biassub"

@@ -1,6 +1,7 @@
 """Making a delivered file again, from what it tells of itself, and comparing the two."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from refstis.anneal.plan import Node, Plan, bias_subtraction
 from refstis.anneal.records import read_parameters, read_record
 from refstis.anneal.runner import Choice, Listener, Result, run
 from refstis.anneal.survey import Survey
-from refstis.errors import InputError, ReferenceFileError
+from refstis.errors import ConfigurationError, InputError, ReferenceFileError
 
 __all__ = ["Comparison", "reproduce"]
 
@@ -138,8 +139,18 @@ def reproduce(
     if result.failed or not made.is_file():
         raise ReferenceFileError(f"{product}: cannot be made again: {_why(result)}")
     reason = result.plan.nodes[node.identity].reason
+    recorded = str(told.record.get("identity", ""))
+    if recorded.count("/") == node.identity.count("/") and recorded != node.identity:
+        survey.notes.append(
+            f"it was made as {recorded}, and is {node.identity} here: name its anneal table (--anneals)"
+        )
     comparison = Comparison(told.path, made, reason, survey.whose(), notes=survey.notes)
-    _compare(comparison)
+    try:
+        _compare(comparison)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or comparison.made}: cannot be compared ({error.strerror or error}). Run again."
+        ) from None
     return comparison
 
 
@@ -241,7 +252,18 @@ class _Reproduction(Survey):
 
     def choose(self) -> Node:
         """The node of the product."""
-        plan = super().plan()
+        try:
+            plan = super().plan()
+        except ConfigurationError:
+            # none of its inputs is in a month: the plan of all there is tells why
+            self.month = None
+            excluded = [one for one in super().plan().exclusions if one.rootname in self.told.roots]
+            why = Counter(one.reason for one in excluded).most_common(1)
+            raise InputError(
+                f"{self.told.path.name}: its inputs are in no month"
+                + (f", {why[0][1]} of {len(self.told.roots)} of them because: {why[0][0]}" if why else "")
+                + ". Name the profile and the anneal table that it was made with (--profile, --anneals)."
+            ) from None
         nodes = [node for node in plan.nodes.values() if node.kind in self.told.kinds]
         node = max(nodes, key=lambda node: len(_roots(plan, node) & self.told.roots), default=None)
         if node is None or not _roots(plan, node) & self.told.roots:
@@ -341,3 +363,5 @@ def _compare(comparison: Comparison) -> None:
                 len(lines[0]) - len(lines[1])
             )
             comparison.header.append(f"HISTORY: {number} lines differ")
+            changed = [pair for pair in zip(*lines, strict=False) if pair[0] != pair[1]]
+            comparison.header += [f"  {one!r}, now {two!r}" for one, two in changed[:3]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from refstis.anneal.exposures import Exclusion, signature_of
-from refstis.anneal.ledger import Ledger, ProductRecord
+from refstis.anneal.ledger import Ledger, ProductRecord, without_password
 from refstis.anneal.lock import folder_lock
 from refstis.anneal.making import Outcome, Source, Task, environment_of
 from refstis.anneal.plan import Node, Plan
@@ -228,10 +228,14 @@ class Result:
 
     @property
     def exit_status(self) -> int:
-        """0 where everything is made; 1 where something failed; 3 where bad raws were left out; 130 where ended."""
+        """0 where all is made; 1 where something failed or was refused; 3 where bad raws are left out; 130 if ended."""
         if self.interrupted:
             return 130
-        if self.failed or any(one.verdict == "FAIL" for one in self.conclusions.values()):
+        if (
+            self.failed
+            or self.plan.refused
+            or any(one.verdict == "FAIL" for one in self.conclusions.values())
+        ):
             return 1
         return 3 if self.bad_raws else 0
 
@@ -315,7 +319,7 @@ class _Runner:
         self.choice = choice
         self.listener = listener
         self.ledger: Ledger = survey.ledger
-        self.command = list(command)
+        self.command = [without_password(word) for word in command]  # it is recorded
         self.began = datetime.now(UTC)
         self.name = f"{self.began:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.broken: dict[str, str] = {}

@@ -319,11 +319,12 @@ _worker_lock = threading.Lock()
 
 
 def _admission_of_worker() -> Admission:
-    """Cores and memory of this worker, which all its tasks share."""
+    """Cores and memory of this worker, which all its tasks share; its first task sets them up."""
     from distributed import get_worker
 
     with _worker_lock:
         if "admission" not in _worker:
+            share_memory()
             worker = get_worker()
             limit = worker.memory_manager.memory_limit or MEMORY_PER_CORE * worker.state.nthreads * 4
             _worker["admission"] = Admission(worker.state.nthreads, limit // 2)

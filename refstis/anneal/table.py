@@ -279,6 +279,13 @@ def shipped_table() -> AnnealTable:
     return read_table(config_path("anneals.csv"))
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read as an anneal table: {error.strerror}") from None
+
+
 def read_table(path: str | os.PathLike) -> AnnealTable:
     """Read an anneal table.
 
@@ -300,10 +307,7 @@ def read_table(path: str | os.PathLike) -> AnnealTable:
         Where the file cannot be read, has no column for the begin, or holds a date that is none.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read as an anneal table: {error.strerror}") from None
+    content = _content(path)
     if content.startswith(b"SQLite format 3\0"):
         rows = _rows_of_database(path)
     else:
@@ -438,10 +442,11 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> bool:
                 f"{path}: already holds the anneal of {isoformat(known.begin)}, with other values; "
                 "correct that row in the file, or add the anneal to a ledger, which keeps both"
             )
-    if path.exists() and path.read_bytes()[:16] == b"SQLite format 3\0":
+    content = _content(path) if path.exists() else f"{','.join(_COLUMNS)}\n".encode()
+    if content.startswith(b"SQLite format 3\0"):
         _append_to_database(path, anneal)
         return True
-    text = path.read_text(encoding="utf-8-sig") if path.exists() else ",".join(_COLUMNS) + "\n"
+    text = content.decode("utf-8-sig")
     if _looks_like_yaml(text):
         raise ConfigurationError(
             f"{path}: anneals are added to CSV files and data bases; edit a YAML file by hand"

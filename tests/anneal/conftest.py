@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 from astropy.io import fits
 
 from refstis.anneal.exposures import Exposure, checksum_of
@@ -109,11 +110,18 @@ def ledger(request, tmp_path):
     url = os.environ.get("REFSTIS_POSTGRESQL_URL")
     if not url:
         pytest.skip("no PostgreSQL server: REFSTIS_POSTGRESQL_URL is not set")
-    with Ledger(url) as opened:
-        from refstis.anneal import schema
-
-        yield opened
-        schema.metadata.drop_all(opened._engine)
+    # a schema of its own: other processes test on the same server at the same time
+    name = f"test_{os.getpid()}"
+    server = sqlalchemy.create_engine(url)
+    with server.begin() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE SCHEMA {name}"))
+    try:
+        with Ledger(f"{url}?options=-csearch_path%3D{name}") as opened:
+            yield opened
+    finally:
+        with server.begin() as connection:
+            connection.execute(sqlalchemy.text(f"DROP SCHEMA {name} CASCADE"))
+        server.dispose()
 
 
 # ---------------------------------------------------------------- simulated months that are really made

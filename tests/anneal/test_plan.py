@@ -17,6 +17,7 @@ from refstis.anneal.exposures import Exclusion, checksum_of, signature_of
 from refstis.anneal.ledger import Mark, ProductRecord
 from refstis.anneal.plan import build_plan, compare_with_products
 from refstis.anneal.policy import load_profile
+from refstis.anneal.runner import Result
 from refstis.anneal.table import Anneal, AnnealTable, shipped_table
 from refstis.errors import ConfigurationError
 
@@ -336,11 +337,22 @@ def test_more_than_45_days_outside_the_table_are_refused_with_the_remedy(month_o
     ):
         plan(members, table)
     assert plan(members, table, dates=(MONTH, MONTH + 40)).nodes
-    # Beside a month that can be planned they are left out by name.
+    # Beside a month that can be planned they are left out by name, and the run fails.
     table = AnnealTable([Anneal(MONTH - 30), Anneal(MONTH - 0.5)])
     made = plan([*month_of_exposures(start="oa", begin=MONTH - 29), *members], table)
     assert [one.month.name for one in made.months] == ["anneal_20130516"]
     assert len(made.exclusions) == len(members)
+    (remedy,) = made.refused
+    assert "--anneals FILE" in remedy
+    assert Result("", made).exit_status == 1
+    printed = io.StringIO()
+    print_plan(made, Console(file=printed, width=200))
+    assert f"REFUSED {remedy}" in printed.getvalue()
+    # nobody asked for those of another month
+    assert (
+        plan([*month_of_exposures(start="oa", begin=MONTH - 29), *members], table, month="2013-04").refused
+        == []
+    )
 
 
 def test_without_a_table_the_data_are_the_month(month_of_exposures):

@@ -143,6 +143,15 @@ def test_inputs_that_are_not_there_are_named(two_weeks, delivered, tmp_path):
     assert f"1 of its {len(names)} inputs are not there: {names[2][:9]}" in errors
 
 
+def test_another_profile_that_wants_none_of_the_inputs_is_told(two_weeks, delivered):
+    words = ["reproduce", delivered, "--raws", two_weeks.folder, "--anneals", two_weeks.anneals]
+    status, _, errors = shell(*words, oref=two_weeks.oref)
+    assert status == 1
+    assert "its inputs are in no month" in errors
+    assert "binning 4x4, expected 1x1" in errors
+    assert "--profile" in errors
+
+
 def test_a_file_that_tells_nothing_cannot_be_reproduced(two_weeks):
     status, _, errors = reproduce(two_weeks, two_weeks.raws[0])
     assert status == 1

@@ -1,5 +1,9 @@
+import ctypes
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -16,6 +20,7 @@ from refstis.anneal.schedulers import Admission
 from refstis.anneal.table import read_table
 from refstis.datamodels import config_path
 from refstis.errors import ConfigurationError, InputError, OutputError
+from refstis.pipelines import base
 
 NAME = "14825_05"
 WEEKBIAS = "weekbias_14825_05_{}_1-4x4_bia{}.fits"
@@ -355,6 +360,32 @@ def test_a_raw_that_changes_during_a_run_is_looked_at_again(two_weeks, make, tmp
     assert checksum_of(changed) in {one["sha256"] for one in record["inputs"]}
 
 
+def test_a_product_whose_raw_changes_while_it_is_written_is_made_again(
+    two_weeks, make, tmp_path, monkeypatch
+):
+    month = two_weeks.copy(tmp_path / "raws")
+    changed = week_of(month, "wk01", "DARK")[0]
+    original = base.write_record
+
+    def write_record(step, target, *others):
+        if "basedark" in target.name and not write_record.done:
+            write_record.done = True
+            with fits.open(changed, mode="update") as hdus:
+                hdus["SCI"].data[10, 10] += 1
+        original(step, target, *others)
+
+    write_record.done = False
+    monkeypatch.setattr(base, "write_record", write_record)
+    result, notes = make(month, tmp_path / "out")
+    assert result.exit_status == 0
+    failed = [one for one in notes.outcomes if one.status == "failed"]
+    assert {one.reason for one in failed} == {f"{changed}: was changed since the plan was made. Run again."}
+    record = read_record(tmp_path / "out" / NAME / BASEDARK)
+    made = {one.identity: one for one in notes.outcomes if one.status == "made"}
+    assert checksum_of(changed) in {one["sha256"] for one in record["inputs"]}
+    assert f"{NAME}/{BASEDARK}" in made
+
+
 def test_a_raw_that_vanishes_during_a_run_is_done_without(two_weeks, make, tmp_path, monkeypatch):
     month = two_weeks.copy(tmp_path / "raws")
     gone = week_of(month, "wk01", "DARK")[0]
@@ -499,3 +530,30 @@ def test_the_exit_status_is_that_of_the_worst_group(two_weeks, make, copied):
     assert result.exit_status == 1
     result.interrupted = True
     assert result.exit_status == 130
+
+
+FAULTS = """\
+import resource
+import numpy as np
+from refstis.anneal.making import share_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        np.ones((1024, 1024), dtype=np.float32)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+share_memory()
+faults()
+print(first, faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not the GNU one")
+def test_a_worker_of_dask_keeps_the_memory_of_its_images():
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask begins its workers
+    found = subprocess.run(
+        [sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True
+    )
+    before, after = map(int, found.stdout.split())
+    assert before > 50  # each image took new pages
+    assert after < before / 10

@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 import sqlite3
 from contextlib import closing
 
@@ -257,6 +259,23 @@ def test_rows_are_only_added(tmp_path):
     assert not append_to_file(path, NEW)
     with pytest.raises(ConfigurationError, match="already holds the anneal of 2013-07-07"):
         append_to_file(path, Anneal(56480.2, 56482.0))
+
+
+def test_a_table_that_cannot_be_read_a_second_time_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "anneals.csv"
+    append_to_file(path, NEW)
+    sound, looks = type(path).read_bytes, []
+
+    def read(self):
+        looks.append(self)
+        if len(looks) == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return sound(self)
+
+    monkeypatch.setattr(type(path), "read_bytes", read)
+    with pytest.raises(ConfigurationError, match="cannot be read as an anneal table"):
+        append_to_file(path, Anneal(56428.0, 56428.8, "13134", "23"))
+    assert len(looks) == 2
 
 
 def test_rows_are_added_in_the_layout_of_the_file(tmp_path):
