@@ -146,8 +146,7 @@ def refresh(
 ) -> None:
     """Learn anneals from the anneal monitor's exposures before and after each: of a folder, or in the archive.
 
-    In the archive they are found by the title of their programmes, "STIS CCD Hot Pixel Annealing"; nothing is
-    downloaded.
+    In the archive the titles of their programmes tell; nothing is downloaded.
     """
     from refstis.anneal.dates import parse_date
     from refstis.anneal.table import MONITOR_TITLE, archived_anneals, find_anneals

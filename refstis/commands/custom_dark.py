@@ -50,8 +50,7 @@ def custom_dark(
 ) -> None:
     """Make a superdark for one science exposure from the darks of its anneal period.
 
-    Beside it come the list of inputs, the association that makes it again, a copy of the science raw that points to
-    it, and a page that compares it with the default dark.
+    Beside it come the inputs, an association, a page, and a copy of the raw that names it.
     """
     from rich.console import Console
 

@@ -36,6 +36,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("refstis.commands.simulate:simulate", "A known truth"),
 }
 
+# Exit status of an error that is a fault of this program (EX_SOFTWARE of sysexits.h).
+UNFORESEEN = 70
+_wishes = {"tracebacks": False}
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -48,14 +51,27 @@ def _tell_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _show_tracebacks(asked: bool) -> None:
+    _wishes["tracebacks"] = asked
+
+
 @app.callback()
 def refstis(
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of errors.", callback=_show_tracebacks),
+    ] = False,
 ) -> None:
     """Superbiases and superdarks for the STIS CCD."""
+
+
+def _in_whole_paragraphs(command: Callable) -> str:
+    """Help without the line ends of the source, which a terminal of another width would show as they are."""
+    return "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
 
 
 def registered() -> typer.Typer:
@@ -66,21 +82,44 @@ def registered() -> typer.Typer:
         if isinstance(command, typer.Typer):  # a command with commands of its own
             app.add_typer(command, name=name, rich_help_panel=group)
         else:
-            app.command(name, rich_help_panel=group)(command)
+            app.command(name, help=_in_whole_paragraphs(command), rich_help_panel=group)(command)
     return app
 
 
 def execute(make_app: Callable[[], typer.Typer], name: str) -> None:
-    """Run a command; an expected error is one line, without a traceback."""
+    """Run a command; an error is one line, without a traceback."""
     try:
         make_app()()
     except Exception as error:
+        if _wishes["tracebacks"]:
+            raise
         # the last place where an error can be made kind, without importing what no command has imported
         errors = sys.modules.get("refstis.errors")
-        if errors is None or not isinstance(error, errors.RefstisError):
-            raise
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        if errors is not None and isinstance(error, errors.RefstisError):
+            print(f"{name}: {error}", file=sys.stderr)
+            sys.exit(error.exit_status)
+        text, status = _explained(error)
+        line = "".join(one if one.isprintable() else " " for one in f"{name}: {text}")
+        print(line[:2000], file=sys.stderr)
+        sys.exit(status)
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """What an error says that no part of refstis has put into words, and the exit status."""
+    # what Python says of a thread, and the loader of a library
+    words = ("can't start new thread", "failed to map segment")
+    if isinstance(error, MemoryError) or any(one in str(error) for one in words):
+        return "out of memory or threads; end other programs, raise the limit, or use a larger machine.", 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}. Check rights, free space and limits (ulimit -a).", 1
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = ""
+    if last is not None:
+        place = f" ({last.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {last.tb_lineno})"
+    return f"{type(error).__name__}: {error}{place}. Not foreseen; refstis --debug shows more.", UNFORESEEN
 
 
 def main() -> None:

@@ -72,4 +72,7 @@ def report(
             ledger=opened,
         )
         page = report_month(folder, findings, output=output, anneals=anneals)
+    outcomes = [judgement.outcome for judgement in findings.judgements]
+    counts = (f"{outcomes.count(name)} {name}" for name in ("PASS", "CAUTION", "FAIL"))
+    typer.echo(f"{len(outcomes)} files: {', '.join(counts)}")
     typer.echo(str(page))

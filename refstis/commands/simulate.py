@@ -71,6 +71,14 @@ def simulate(
     typer.echo(f"reference tables: export oref={made.oref.resolve()}/")
     typer.echo(f"anneal table:     {made.anneals}")
     typer.echo(f"truth:            {made.truth}")
+    if product and "science" in product:
+        typer.echo(f"science:          {', '.join(map(str, _science(made.raws)))}")
+
+
+def _science(raws: list[Path]) -> list[Path]:
+    from astropy.io import fits
+
+    return [path for path in raws if fits.getval(path, "TARGNAME") not in ("BIAS", "DARK")]
 
 
 def _integers(option: str, text: str | None) -> list[int] | None:

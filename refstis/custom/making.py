@@ -314,11 +314,18 @@ def _in_archive(
 
 def _no_darks(science: Science, month: Month, found: _Found) -> str:
     bounds = f"{isoformat(month.begin or 0.0)} to {isoformat(month.end or 0.0)}"
-    left = "; ".join(str(one) for one in found.excluded[:3])
+    reasons: dict[str, list[str]] = {}
+    for one in found.excluded:
+        reasons.setdefault(one.reason, []).append(one.name)
+    left = "; ".join(
+        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {reason}"
+        for reason, names in list(reasons.items())[:3]
+    )
     return (
         f"{science.name}: no dark of its anneal period, {bounds}, is in {found.where}"
-        f"{f' ({len(found.excluded)} left out: {left})' if left else ''}. "
+        f"{f' (left out: {left})' if left else ''}. "
         "Give the folder that has them with --darks, or leave --darks out to ask the archive"
+        f"{'; which darks are taken, the policy of a --profile says' if left else ''}"
     )
 
 

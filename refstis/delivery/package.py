@@ -15,10 +15,8 @@ from refstis.datamodels.atomic import atomic_write
 from refstis.delivery.certification import Certification, certify_log
 from refstis.delivery.checks import FAIL, Judgement
 from refstis.delivery.form import Form, make_form
-from refstis.delivery.plots import plot_obset
-from refstis.delivery.products import Product, Source, find_products, open_products
+from refstis.delivery.products import Product, find_products, open_products
 from refstis.delivery.regression import RegressionResult, failures
-from refstis.delivery.report import write_report
 from refstis.errors import ConfigurationError, InputError, OutputError, RefstisError
 
 __all__ = ["Package", "make_package", "parse_acceptances"]
@@ -91,9 +89,8 @@ def make_package(
     judgements: Sequence[Judgement],
     certifications: Sequence[Certification],
     regression: RegressionResult,
+    documents: Sequence[Path],
     emails: Sequence[str] = (),
-    documents: Sequence[Path] = (),
-    previous: Source | None = None,
     current: Sequence[Product] = (),
     accepted: Mapping[str, str] | None = None,
     settings: str | os.PathLike | None = None,
@@ -116,12 +113,10 @@ def make_package(
         What `certify_files` found of the files to deliver.
     regression : RegressionResult
         What `regress` found.
+    documents : sequence of pathlib.Path
+        Report and plots of the month, which go along.
     emails : sequence of str
         Other addresses for the form.
-    documents : sequence of pathlib.Path
-        Report and plots of the month, which go along; they are made here where there are none.
-    previous : str, os.PathLike or iterable of them, optional
-        Folders or files of the period before, for plots and report that are made here.
     current : sequence of Product
         Files that CRDS has now; one of the mode and USEAFTER of a new file is replaced by it.
     accepted : mapping, optional
@@ -188,17 +183,6 @@ def make_package(
         for path in [*paths, *documents]:
             shutil.copy2(path, part / path.name)
         _texts(part, form, judgements, certifications, regression, accepted)
-        if not documents:
-            plot_obset(part, previous)
-            write_report(
-                folder,
-                previous=previous,
-                judgements=judgements,
-                certifications=certifications,
-                regression=regression,
-                accepted=accepted,
-                output=part,
-            )
         _checksums(part)
         _replace(part, output)
     except OSError as error:

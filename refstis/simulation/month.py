@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.atomic import atomic_write, make_folder
 from refstis.errors import ConfigurationError, OutputError
 from refstis.simulation import streams
 from refstis.simulation.detector import Detector, Frame, date_of, mjd_of, parameters
@@ -471,8 +471,7 @@ def simulate(
     planned = plan_months(detector, spans, products, imsets, amp, gain, binning)
     exposures = [exposure for month in planned for exposure in month.exposures]
     scene = _scene(detector) if "science" in products else None
-    folder.mkdir(parents=True, exist_ok=True)
-    made = Simulation(folder)
+    made = Simulation(make_folder(folder))
     made.oref = write_references(folder / "oref", detector)
     made.anneals = folder / "anneals.csv"
     with atomic_write(made.anneals, "w") as file:
@@ -481,8 +480,7 @@ def simulate(
         made.associations[name] = folder / f"{name.removesuffix('_bia').removesuffix('_drk')}_asn.json"
         with atomic_write(made.associations[name], "w") as file:
             json.dump(content, file, indent=1)
-    hits = folder / "truth"
-    hits.mkdir(exist_ok=True)
+    hits = make_folder(folder / "truth")
     with atomic_write(folder / BEGUN, "w") as file:
         json.dump([f"{exposure.rootname}_raw.fits" for exposure in exposures], file)
 

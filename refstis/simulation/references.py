@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from refstis.datamodels import config_path
-from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.atomic import atomic_write, make_folder
 from refstis.simulation.detector import Detector, parameters
 from refstis.simulation.readout import Readout
 
@@ -151,7 +151,7 @@ def write_references(folder: Path, detector: Detector) -> Path:
     pathlib.Path
         The folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _write(
         folder / detector.figures["ccdtab"],
         {

@@ -1,5 +1,6 @@
 """Small simulated months with their products, made once for all tests of the delivery room."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from refstis.datamodels.association import Association
 from refstis.datamodels.exposure import Exposure
+from refstis.delivery.regression import PROGRAM
 from refstis.pipelines import (
     BaseBiasPipeline,
     BaseDarkPipeline,
@@ -91,6 +93,15 @@ def make_months(folder: Path, seed: int, epoch: int = 2017, days: float = 10.0) 
         make_products(raws, before, 1, before.name)
         make_products(raws, now, 2, now.name)
     return Months(raws, before, now)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_calstis():
+    """Hide C programs that this machine may have: the engine is chosen by what is on the PATH."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join(one for one in folders if not (Path(one) / PROGRAM).exists()))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def test_an_order_names_what_it_lacks(tmp_path):
 
 def test_a_refused_delivery_is_the_verdict_of_its_month():
     months = [SimpleNamespace(month=SimpleNamespace(name=name), cautions=[]) for name in ("one", "two")]
-    plan = SimpleNamespace(nodes={}, months=months, missing=[], exclusions=[])
+    plan = SimpleNamespace(nodes={}, months=months, missing=[], refused=[], exclusions=[])
     result = Result("run", plan)
     assert (result.verdict("one"), result.exit_status) == ("PASS", 0)
     result.conclusions = {"one": Delivered(None, None, None, "no files")}

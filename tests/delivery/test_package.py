@@ -185,7 +185,12 @@ def failed(months, tmp_path):
 
 def test_a_failed_file_stops_the_delivery(failed, findings, tmp_path):
     month, found = failed
-    given = {"deliverer": "Ada", "judgements": found.judgements, "certifications": found.certifications}
+    given = {
+        "deliverer": "Ada",
+        "judgements": found.judgements,
+        "certifications": found.certifications,
+        "documents": (),
+    }
     with pytest.raises(
         RefstisError, match=r"weekdark_14825_08_wk02_drk.fits \(.*hot_scale.*--accept NAME=REASON"
     ):
@@ -271,12 +276,13 @@ def test_a_delivery_that_breaks_off_leaves_nothing(week, tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_report", full)
+    monkeypatch.setattr(module, "_checksums", full)
     folder, found = week
     given = {
         "judgements": found.judgements,
         "certifications": found.certifications,
         "regression": found.regression,
+        "documents": (),
     }
     with pytest.raises(OutputError, match="No space left"):
         make_package(folder, tmp_path / "out", deliverer="Ada", **given)

@@ -5,10 +5,12 @@ import os
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from refstis.calibration.geometry import overscan_geometry
 from refstis.datamodels import config_path
 from refstis.datamodels.exposure import Exposure
+from refstis.datamodels.pixels import Pixels
 from refstis.pipelines import BaseBiasPipeline, RefBiasPipeline, WeekBiasPipeline
 from refstis.simulation import Truth
 from refstis.simulation.scoring import compare
@@ -136,3 +138,32 @@ def test_cleaning_changes_virtual_rows_alone_and_can_be_forgotten(month, oref):
         np.testing.assert_array_equal(after.imsets[0].sci[12], before.imsets[0].sci[12])
     done = BlevCorrStep().process(cleaned[0])
     assert CleanOverscanStep().process(done) is done
+
+
+def test_darks_together_tell_the_charge_that_their_superbias_does_not_show(month, oref, tmp_path):
+    darks = [Exposure.open(path) for path in month.raws if "odbr" in path.name][:12]
+    column = 100
+    # a superbias that shows nothing
+    blank = [
+        fits.ImageHDU(np.zeros((256, 256), kind), name=name)
+        for name, kind in zip(("SCI", "ERR", "DQ"), ("f4", "f4", "i2"), strict=True)
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *blank]).writeto(tmp_path / "blank_bia.fits")
+
+    def clean(what):
+        return CleanOverscanStep(override_biasfile=str(tmp_path / "blank_bia.fits")).process(what)
+
+    def with_charge(dark):
+        sci = np.array(dark.imsets[0].sci[:], dtype=np.float32)
+        # 4 electrons are less than 3 sigma of the ten virtual rows of one dark
+        sci[:10, column] += 4.0
+        return dark.changed(imsets=[dark.imsets[0].with_pixels(sci=Pixels.of(sci))])
+
+    charged = [with_charge(dark) for dark in darks]
+    together = clean(charged)
+    assert all((dark.imsets[0].dq[:10, column] == 16).all() for dark in together)
+    assert not any(dark.imsets[0].dq[10:].any() for dark in together)
+    alone = [clean(dark) for dark in charged]
+    assert sum(bool((dark.imsets[0].dq[:10, column] == 16).all()) for dark in alone) < len(alone) / 2
+    without = clean(darks)
+    assert not any(dark.imsets[0].dq[:10, column].any() for dark in without)
