@@ -17,11 +17,14 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faults.commands import COMMANDS, Case, Stock, expect, partial, resumed, unfinished
+from faults.archive import archive
+from faults.commands import COMMANDS, Case, Stock, digests, expect, partial, resumed, unfinished
+from faults.conditions import NotHere, conditions, needed
 
 SHIM = Path(__file__).with_name("shim.c")
 OPEN, WRITE, SYNC, RENAME, MAKE, READ = 1, 2, 4, 8, 16, 32
@@ -59,6 +62,9 @@ def warm(stock, folder, names):
     import matplotlib.figure
 
     import refstis
+    import refstis.demo.page
+    import refstis.pipeline
+    import refstis.retrieval.mast
     from refstis.delivery import month, report  # noqa: F401
 
     logging.disable(logging.CRITICAL)
@@ -110,7 +116,7 @@ def writing(child, case):
 
 def _affordable(number, seconds):
     """Fewer tries of commands that take long."""
-    return number if seconds < 1.5 else max(5, number // 3)
+    return number if seconds < 5 else max(8, number // 3)
 
 
 def kill(stock, command, folder, number, say=functools.partial(print, flush=True)):
@@ -119,15 +125,21 @@ def kill(stock, command, folder, number, say=functools.partial(print, flush=True
     number = _affordable(number, seconds)
     kills = fell = late = 0
     problems = []
-    for one in range(number):
+    one = 0
+    while one < number:
         case = Case(folder / f"kill{one}", stock, command)
         before = case.inputs()
+        begin = time.monotonic()
         child = case.start()
-        time.sleep(seconds * (one + 0.5) / number)
+        done = 0
+        while not done and time.monotonic() < begin + seconds * (one + 0.5) / number:
+            time.sleep(0.001)
+            done, _ = os.waitpid(child, os.WNOHANG)
         how = signal.SIGTERM if one % 2 else signal.SIGKILL
-        done, _ = os.waitpid(child, os.WNOHANG)
         if done:
+            # the machine is faster now than when the run time was measured: the same part of it again
             late += 1
+            seconds = time.monotonic() - begin
         else:
             os.kill(child, signal.SIGSTOP)
             time.sleep(0.005)
@@ -145,6 +157,7 @@ def kill(stock, command, folder, number, say=functools.partial(print, flush=True
         if case.inputs() != before:
             problems.append(f"{one}: inputs were changed")
         shutil.rmtree(case.folder)
+        one += not done or late > number
     say(
         f"{command.name}: {kills} kills in {seconds:.2f} s, {fell} within a write, {late} too late, {len(problems)} problems"
     )
@@ -198,17 +211,8 @@ def shake(stock, command, folder, number, library, say=functools.partial(print, 
         faults += bool(injected)
         tally[name] = tally.get(name, 0) + bool(injected)
         label = f"{name} at call {nth} of {calls} (kind {which})"
-        said = case.said
-        if ended == -1000:
-            problems.append(f"{label}: does not end")
-        elif "Traceback" in said or ended < 0 or ended in (70, 71):
-            problems.append(f"{label}: ends with {ended}: {said[-500:]}")
-        elif ended and not said.strip() and not (case.folder / "out.txt").read_text().strip():
-            problems.append(f"{label}: ends with {ended} without a word")
-        elif ended == 0 and status == 0:
-            there = {name for name in case.outputs() if not unfinished(name)}
-            if expected.keys() - there:
-                problems.append(f"{label}: ends with 0 and lacks {sorted(expected.keys() - there)[:3]}")
+        there = {path for path in case.outputs() if not unfinished(path)}
+        problems += _judge(label, case, ended, status, expected.keys() - there)
         problems += [f"{label}: {fault}" for fault in partial(case, expected)]
         problems += [f"{label}: {fault}" for fault in resumed(case, expected, status)]
         if case.inputs() != before:
@@ -218,6 +222,70 @@ def shake(stock, command, folder, number, library, say=functools.partial(print, 
     for fault in problems[:4]:
         say(f"    {fault}")
     return {"faults": faults, "by error": tally, "problems": problems}
+
+
+def _judge(label, case, ended, status, missing):
+    """What is wrong with how a command ended."""
+    problems = []
+    said = case.said
+    if ended == -1000:
+        problems.append(f"{label}: does not end")
+    elif "Traceback" in said or ended < 0 or ended in (70, 71):
+        problems.append(f"{label}: ends with {ended}: {said[-500:]}")
+    elif ended and not said.strip() and not (case.folder / "out.txt").read_text().strip():
+        problems.append(f"{label}: ends with {ended} without a word")
+    elif ended == 0 and status == 0 and missing:
+        problems.append(f"{label}: ends with 0 and lacks {sorted(missing)[:3]}")
+    return problems
+
+
+def starve(stock, command, folder, number, library, say=functools.partial(print, flush=True)):
+    """Let a command run where something lacks or changes, and resume it where all is well."""
+    expected, status, seconds = expect(stock, command, folder)
+    sample = folder / "expected0" / "out"
+    room = needed(sample)
+    sizes = {name: (sample / name).stat().st_size for name in digests(sample)}
+    tally, problems, skipped = {}, [], {}
+    for name, (condition, times) in conditions(library).items():
+        times = max(1, round(times * number / 4))
+        for one in range(times):
+            label = f"{name} {one + 1} of {times}"
+            case = Case(folder / f"{name.replace('/', '').replace(' ', '_')}{one}", stock, command)
+            case.sizes = sizes
+            before = case.inputs()
+            try:
+                with condition(case, (one + 0.5) / times, room, seconds) as (arrange, beside):
+                    child = case.start((), arrange)
+                    if beside is not None:
+                        time.sleep(beside[0])
+                        beside[1]()
+                    ended = case.wait(child)
+                    there = {path for path in case.outputs() if not unfinished(path)}
+                tried, stopped = tally.get(name, (0, 0))
+                tally[name] = (tried + 1, stopped + (ended != status))
+                # a folder of which the one exposure has gone has none: that is no error of fetch
+                missing = (
+                    set() if (command.name, name) == ("fetch", "input vanishes") else expected.keys() - there
+                )
+                problems += _judge(label, case, ended, status, missing)
+                # of other pixels another product is made, and that is right; it has to be whole
+                known = dict.fromkeys(expected, "varies") if name == "input changes" else expected
+                problems += [f"{label}: {fault}" for fault in partial(case, known)]
+            except NotHere as reason:
+                skipped[name] = str(reason)
+                break
+            finally:
+                if name not in skipped:
+                    problems += [f"{label}: {fault}" for fault in resumed(case, expected, status)]
+                    if case.inputs() != before:
+                        problems.append(f"{label}: inputs were changed")
+                shutil.rmtree(case.folder, ignore_errors=True)
+    say(
+        f"{command.name}: {sum(one for one, _ in tally.values())} conditions {tally}, {len(problems)} problems, without {skipped}"
+    )
+    for fault in problems[:8]:
+        say(f"    {fault}")
+    return {"tried": tally, "skipped": skipped, "problems": problems}
 
 
 def _telling(shim, report, leave):
@@ -232,14 +300,15 @@ def _telling(shim, report, leave):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kills", "io"))
+    parser.add_argument("what", choices=("kills", "io", "conditions"))
     parser.add_argument("--number", type=int, default=20, help="for each command")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--table", help="JSON file for the numbers")
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="refstis-faults-") as place:
+    with tempfile.TemporaryDirectory(prefix="refstis-faults-") as place, ExitStack() as stack:
         folder = Path(place)
-        library = compiled(folder) if words.what == "io" else None
+        folder.chmod(0o755)  # some commands are run as somebody else
+        library = compiled(folder) if words.what != "kills" else None
         if library is not None and not os.environ.get("LD_PRELOAD", "").endswith("shim.so"):
             environment = {**os.environ, "LD_PRELOAD": str(library)}
             sys.exit(subprocess.call([sys.executable, *sys.argv], env=environment))
@@ -247,6 +316,7 @@ def main():
             library = Path(os.environ["LD_PRELOAD"])
         (folder / "stock").mkdir()
         stock = Stock(folder / "stock")
+        stock.mast = stack.enter_context(archive())
         warm(stock, folder, words.only or [command.name for command in COMMANDS])
         table = {}
         for command in COMMANDS:
@@ -256,6 +326,8 @@ def main():
             try:
                 if words.what == "kills":
                     table[command.name] = kill(stock, command, place, words.number)
+                elif words.what == "conditions":
+                    table[command.name] = starve(stock, command, place, words.number, library)
                 else:
                     table[command.name] = shake(stock, command, place, words.number, library)
             except AssertionError as error:

@@ -1,7 +1,7 @@
 """The table of docs/faults.md: `python tests/faults/report.py` runs all campaigns (hours) and writes it anew.
 
 The numbers of a campaign are kept in tests/faults/results: `--write` only writes the table from them, and
-`--run kills` (io, fuzz, load) runs one campaign alone.
+`--run kills` (io, conditions, fuzz, load) runs one campaign alone.
 """
 
 import argparse
@@ -20,7 +20,8 @@ PAGE = HERE.parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- table begins -->", "<!-- table ends -->"
 PROGRAMS = {
     "kills": [HERE / "campaign.py", "kills", "--number", "24"],
-    "io": [HERE / "campaign.py", "io", "--number", "48"],
+    "conditions": [HERE / "campaign.py", "conditions", "--number", "4"],
+    "io": [HERE / "campaign.py", "io", "--number", "60"],
     "fuzz": [HERE.parent / "fuzz" / "campaign.py", "--cases", "50000"],
     "load": [HERE / "load.py"],
 }
@@ -61,7 +62,7 @@ def caption(found):
 def rows():
     """Lines of the page between the two marks."""
     lines = []
-    kills, faults, fuzz, load = (read(name) for name in ("kills", "io", "fuzz", "load"))
+    kills, faults, lacks, fuzz, load = (read(name) for name in ("kills", "io", "conditions", "fuzz", "load"))
     if kills:
         table = kills["table"]
         lines += ["### Kills", "", caption(kills), ""]
@@ -95,6 +96,24 @@ def rows():
             f"| **all** | {sums} | **{total}** | **{sum(len(one['problems']) for one in table.values())}** |",
             "",
         ]
+    if lacks:
+        lines += ["### What lacks or changes", "", caption(lacks), ""]
+        lines += [
+            "| what | commands | tries | it stopped the command | lost or wrong |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        table = lacks["table"].values()
+        names = list(dict.fromkeys(name for one in table for name in one["tried"]))
+        for name in names:
+            tried = [one["tried"][name] for one in table if name in one["tried"]]
+            wrong = sum(fault.startswith(f"{name} ") for one in table for fault in one["problems"])
+            lines.append(
+                f"| {name} | {len(tried)} | {sum(one for one, _ in tried)} | {sum(one for _, one in tried)} | {wrong} |"
+            )
+        tried = [numbers for one in table for numbers in one["tried"].values()]
+        sums = [sum(one[place] for one in tried) for place in (0, 1)]
+        lost = sum(len(one["problems"]) for one in table)
+        lines += [f"| **all** | | **{sums[0]}** | **{sums[1]}** | **{lost}** |", ""]
     if fuzz:
         table = fuzz["table"]
         lines += ["### Bad input", "", caption(fuzz), ""]

@@ -5,3 +5,6 @@ from pathlib import Path
 
 # under its own name: another distribution installs a package called `tests`
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+# a script of its own that needs atheris: pytest would import it to look for doctests
+collect_ignore = ["guided.py"]
