@@ -2,6 +2,7 @@
 
 python benchmarks/run.py DATA [--repeat 3] [--only refbias ...] [--json result.json] [--compare earlier.json]
                               [--calstis FOLDER] [--original PYTHON]
+python benchmarks/run.py DATA --scaling [--repeat 3] [--json scaling.json] [--plot scaling.svg]
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,8 @@ from pathlib import Path
 SEED = 11
 # Files of 7 bias frames that the stages are measured on, and image sets of the largest product.
 STACK_FILES, MOST_IMSETS = 14, 600
+# Months of the largest run, and seed of their chip.
+MONTHS, SCALING_SEED = 4, 21
 
 # What the processes run that are measured: arguments follow.
 PRODUCT = """
@@ -341,6 +344,121 @@ def _print(name, sides):
         print(f"{name:22s} ratio    wall {ratios['wall_s']:7.1f}    cpu {ratios['cpu_s']:7.1f}", flush=True)
 
 
+class Runs:
+    """Runs of one to four months, on one core and on two, by threads and by processes.
+
+    The months are those of one chip. Each run looks at a folder with its own months only.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        For the simulated months; made by seed where they are not there yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.raws = folder / "months"
+        self.oref = self.raws / "oref"
+        self.anneals = self.raws / "anneals.csv"
+        self.work = folder
+        if not (self.raws / "truth.asdf").exists():
+            command = [sys.executable, "-m", "refstis", "simulate", self.raws, "--months", str(MONTHS)]
+            subprocess.run([*command, "--seed", str(SCALING_SEED)], check=True)
+
+    def part(self, months: int) -> Path:
+        """A folder with the raws of the first so many months."""
+        from astropy.io import fits
+
+        from refstis.anneal.table import read_table
+
+        folder = self.work / f"first_{months}"
+        if not folder.exists():
+            folder.mkdir()
+            end = sorted(one.begin for one in read_table(self.anneals))[months]
+            for raw in self.raws.glob("o*_raw.fits"):
+                if fits.getval(raw, "TEXPSTRT") < end:
+                    os.link(raw, folder / raw.name)
+        return folder
+
+    def measure(self, months: int, processors: int, workers: int = 0) -> dict[str, float]:
+        """One run, bound to the first so many cores."""
+        with tempfile.TemporaryDirectory(dir=self.work) as name:
+            folder = Path(name)
+            command = [
+                sys.executable, "-m", "refstis", "run", self.part(months), "--anneals", self.anneals,
+                "--output", folder / "out", "--workers", str(workers),
+            ]  # fmt: skip
+            all_of_them = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, sorted(all_of_them)[:processors])
+            try:
+                return run(command, folder, self.oref)
+            finally:
+                os.sched_setaffinity(0, all_of_them)
+
+
+def scaling(folder: Path, repeat: int) -> dict[str, dict[str, list[float]]]:
+    """Measure how the time of a run grows with its months and falls with the cores, and print it."""
+    runs = Runs(folder)
+    found: dict[str, dict[str, list[float]]] = {}
+    runs.measure(1, 2)  # warms the caches
+    wanted = [
+        (f"{months} months, {cores} cores", (months, cores, 0)) for cores in (2, 1) for months in (1, 2, 3, 4)
+    ]
+    wanted += [
+        (f"{MONTHS} months, {workers} worker processes", (MONTHS, workers, workers)) for workers in (1, 2)
+    ]
+    for _ in range(repeat):
+        for name, one in wanted:
+            for key, value in runs.measure(*one).items():
+                found.setdefault(name, {}).setdefault(key, []).append(value)
+    wall = {name: statistics.median(columns["wall_s"]) for name, columns in found.items()}
+    for name, columns in found.items():
+        print(
+            f"{name:30s} wall {wall[name]:7.2f} s ({min(columns['wall_s']):.2f} to {max(columns['wall_s']):.2f})  "
+            f"cpu {statistics.median(columns['cpu_s']):7.2f} s  peak {max(columns['peak_mb']):5.0f} MB"
+        )
+    for cores in (2, 1):
+        times = [wall[f"{months} months, {cores} cores"] for months in (1, 2, 3, 4)]
+        slope, start = statistics.linear_regression((1, 2, 3, 4), times)
+        off = [time / (start + slope * months) - 1.0 for months, time in enumerate(times, start=1)]
+        print(
+            f"{cores} cores: {start:.1f} s and {slope:.1f} s a month; off this line by "
+            f"{', '.join(f'{one:+.1%}' for one in off)} with 1 to 4 months"
+        )
+    one, two = (wall[f"{MONTHS} months, {workers} worker processes"] for workers in (1, 2))
+    print(f"efficiency of two worker processes: {one / (2.0 * two):.0%}")
+    return found
+
+
+def plot_scaling(results: Mapping[str, Mapping[str, Sequence[float]]], target: Path) -> None:
+    """Draw the wall time of one to four months, each run with its straight line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    months = (1, 2, 3, MONTHS)
+    _, axes = plt.subplots(figsize=(5.4, 3.2), layout="constrained")
+    for cores, color, place in ((1, "#c8553d", (-10, 8)), (2, "#2a6f97", (10, -16))):
+        wall = [results[f"{count} months, {cores} cores"]["wall_s"] for count in months]
+        middle = [statistics.median(times) for times in wall]
+        slope, start = statistics.linear_regression(months, middle)
+        axes.plot(months, [start + slope * count for count in months], color=color, lw=0.8)
+        for count, times in zip(months, wall, strict=True):
+            axes.plot([count] * len(times), times, "o", color=color, ms=4)
+        axes.annotate(
+            f"{cores} core{'s' * (cores > 1)}: {start:.1f} s + {slope:.1f} s a month",
+            (months[2], start + slope * months[2]),
+            xytext=place,
+            textcoords="offset points",
+            ha="right" if place[0] < 0 else "left",
+            color=color,
+        )
+    axes.set(xlabel="anneal months", ylabel="wall time (s)", xticks=months, ylim=(0, None))
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    plt.savefig(target, metadata={"Date": None})
+
+
 def limits(data: Data) -> dict[str, float]:
     """What no program can do without (s): reading the raws, writing the products, one pass over a stack."""
     import numpy as np
@@ -378,20 +496,33 @@ def main() -> None:
     parser.add_argument("--compare", type=Path, help="JSON of an earlier run")
     parser.add_argument("--calstis", type=Path, help="folder with cs0.e, cs1.e and cs2.e")
     parser.add_argument(
+        "--scaling", action="store_true", help="only runs of one to four months, on one core and two"
+    )
+    parser.add_argument("--plot", type=Path, help="where to draw the runs of --scaling")
+    parser.add_argument(
         "--original", type=Path, help="Python of an environment with refstis 0.8 and stistools"
     )
     arguments = parser.parse_args()
-    data = Data(arguments.data.absolute())
-    wanted = [
-        case
-        for case in cases(data, arguments.calstis, arguments.original)
-        if not arguments.only or any(word in case.name for word in arguments.only)
-    ]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     machine["load"] = os.getloadavg()[0]
-    results = measure(data, wanted, arguments.repeat, arguments.calstis and arguments.calstis.absolute())
-    least = limits(data)
-    print(", ".join(f"{key} {value:.3f}" for key, value in least.items()))
+    least = {}
+    if arguments.scaling:
+        results = {
+            name: {"refstis": columns}
+            for name, columns in scaling(arguments.data.absolute(), arguments.repeat).items()
+        }
+        if arguments.plot:
+            plot_scaling({name: one["refstis"] for name, one in results.items()}, arguments.plot)
+    else:
+        data = Data(arguments.data.absolute())
+        wanted = [
+            case
+            for case in cases(data, arguments.calstis, arguments.original)
+            if not arguments.only or any(word in case.name for word in arguments.only)
+        ]
+        results = measure(data, wanted, arguments.repeat, arguments.calstis and arguments.calstis.absolute())
+        least = limits(data)
+        print(", ".join(f"{key} {value:.3f}" for key, value in least.items()))
     versions = {name: version(name) for name in ("refstis", "numpy", "numba", "astropy", "stpipe")}
     if arguments.json:
         record = {"machine": machine, "versions": versions, "results": results, "limits": least}

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 # what notebooks call at a shell is what this Python has installed
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ.pop("oref", None)
+# with a backend of somebody else's choice notebooks would show no figure
+os.environ.pop("MPLBACKEND", None)
 
 project = "refstis"
 author = copyright = "The refstis developers"
@@ -75,9 +77,10 @@ html_title = "refstis"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
 # pages without pages below them need no navigation at their left
-html_sidebars = {page: [] for page in ("accuracy", "contributing", "demo", "index", "migration", "start")}
+_without_children = ("accuracy", "accuracy-darks", "contributing", "demo", "faults", "index", "migration")
+html_sidebars = {page: [] for page in (*_without_children, "performance", "security", "start")}

@@ -300,6 +300,8 @@ def average(world):
     left.plot(counts, stated, "-", color=WARM, label="median of ERR")
     left.plot(counts, scatter, "o", ms=4, color=INK, label="scatter about the surroundings")
     left.set(xscale="log", yscale="log", xlabel="frames", ylabel="DN", title="noise of the average")
+    left.set_xticks([10, 20, 50], ["10", "20", "50"])
+    left.tick_params(axis="x", which="minor", labelbottom=False)
     left.legend()
     mean = pixels(world.mean).sci
     show(right, mean, "the average (DN)", *np.percentile(mean, [1, 99]))
@@ -605,7 +607,8 @@ def fit_rates(world):
     for rate, color, label in ((combined, GREY, "crcorr and normalize"), (fitted, INK, "fit_rates")):
         axes[2].hist((rate / true - 1)[hot], bins, histtype="step", color=color, label=label)
     axes[2].set(title="hot pixels: relative error", yscale="log")
-    axes[2].legend()
+    axes[2].set_ylim(top=30 * axes[2].get_ylim()[1])
+    axes[2].legend(loc="upper center")
     return figure
 
 
@@ -619,17 +622,17 @@ def blend_baseline(world):
     step = stages.BlendBaselineStep(skip=False, override_basedark=str(world.folder / base.name))
     blended = pixels(step.process(week)).sci
     figure, (left, right) = panels(2)
-    bins = np.linspace(-0.008, 0.008, 90)
+    bins = np.linspace(-8, 8, 90)
     ordinary = true < 0.05
     for rate, color, label in (
         (pixels(week).sci, GREY, "week alone"),
         (pixels(base).sci, COOL, "month alone"),
         (blended, INK, "blended"),
     ):
-        left.hist((rate - true)[ordinary], bins, histtype="step", color=color, label=label)
+        left.hist(1000 * (rate - true)[ordinary], bins, histtype="step", color=color, label=label)
         wrong = np.abs(rate - true)[~ordinary] / true[~ordinary]
         right.hist(wrong, np.geomspace(1e-3, 30, 60), histtype="step", color=color, label=label)
-    left.set(title="errors of ordinary pixels", xlabel="e-/s", yscale="log")
+    left.set(title="errors of ordinary pixels", xlabel="0.001 e-/s", yscale="log")
     right.set(title="relative errors of warm and hot pixels", xscale="log", yscale="log")
     left.legend()
     return figure

@@ -62,6 +62,8 @@ def parameters(step):
         kind, _, rest = spec[name].partition("(")
         limits, _, default = rest.rpartition(")")[0].rpartition("default=")
         limits = limits.rstrip(", ")
+        kind = "file" if kind == "is_string_or_datamodel" else kind
+        default = default.removeprefix("list(").rstrip(")")
         comment = (spec.inline_comments[name] or "").lstrip("# ")
         yield (
             f"`{name}`",
