@@ -27,13 +27,6 @@ def needs_postgresql(item):
     return "[postgresql" in item.nodeid
 
 
-def pytest_collection_modifyitems(items):
-    """Give all tests of the one PostgreSQL server to one process."""
-    for item in items:
-        if needs_postgresql(item):
-            item.add_marker(pytest.mark.xdist_group("postgresql"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     """Let a test that skips PostgreSQL fail where a server was promised."""
