@@ -104,16 +104,17 @@ def summary(plan: Plan) -> str:
     str
         One line.
     """
-    counts = Counter(node.status for node in plan.nodes.values() if not node.intermediate)
-    total = sum(counts.values())
-    steps = sum(node.status in ("new", "remake") for node in plan.nodes.values() if node.intermediate)
+    # What a run counts: files, sub-lists included. Bias-subtracted darks are never written.
+    counts = Counter(node.status for node in plan.nodes.values() if node.kind != "biassub")
+    total = sum(counts.values()) - counts["not needed"]
+    darks = sum(node.status == "new" for node in plan.nodes.values() if node.kind == "biassub")
     parts = [
         f"{counts[status]} {word}"
         for status, word in (("new", "to make"), ("remake", "to make again"), ("made", "made"))
     ]
     text = f"{len(plan.months)} month{'s' * (len(plan.months) != 1)}, {total} products: {', '.join(parts)}"
-    if steps:
-        text += f"; {steps} intermediate steps"
+    if darks:
+        text += f"; {darks} darks to bias-subtract"
     if plan.missing:
         text += f"; {len(plan.missing)} not made"
     return text

@@ -31,6 +31,7 @@ from refstis.anneal.schema import (
     verdicts,
 )
 from refstis.anneal.table import Anneal
+from refstis.datamodels.atomic import make_folder
 from refstis.errors import ConfigurationError, OutputError
 
 if TYPE_CHECKING:
@@ -138,17 +139,35 @@ class Ledger:
     where : str or path-like
         A SQLAlchemy URL of a SQLite or PostgreSQL data base, or the path of a SQLite file. It is made, or brought to
         the present schema, where needed.
+    new : bool
+        Whether a file that is not there may be made.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in messages, without a password.
+    new : bool
+        Whether the file was not there before.
 
     Raises
     ------
     refstis.errors.ConfigurationError
-        Where the URL is wrong, its server or driver is not there, or the file is no ledger.
+        Where the URL is wrong, its server or driver is not there, or the file is no ledger, or not there.
     refstis.errors.OutputError
         Where it cannot be written.
     """
 
-    def __init__(self, where: str | os.PathLike):
-        self._engine, self.name = _engine_of(where)
+    def __init__(self, where: str | os.PathLike, new: bool = True):
+        url, self.name = _url_of(where)
+        self.new = url.get_backend_name() == "sqlite" and not Path(self.name).exists()
+        if self.new and not new:
+            raise ConfigurationError(
+                f"{self.name}: there is no ledger; plan or run with a folder of raws begins one, --ledger and -o name "
+                "another"
+            )
+        if self.new:
+            make_folder(Path(self.name).parent)
+        self._engine = _engine_of(url, self.name)
         with self._errors():
             migrate(self._engine)
 
@@ -609,15 +628,10 @@ def without_password(text: str) -> str:
     return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
 
 
-def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
+def _url_of(where: str | os.PathLike) -> tuple[sa.URL, str]:
     text = os.fspath(where)
     if "://" not in text:
-        path = Path(text).absolute()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent}: cannot be made for the ledger: {error.strerror}") from None
-        url = sa.URL.create("sqlite", database=str(path))
+        url = sa.URL.create("sqlite", database=str(Path(text).absolute()))
     else:
         try:
             url = sa.make_url(text)
@@ -634,6 +648,11 @@ def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
         )
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
+    return url, name
+
+
+def _engine_of(url: sa.URL, name: str) -> "Engine":
+    backend = url.get_backend_name()
     try:
         engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if backend == "sqlite" else {}))
     except (ImportError, sa.exc.NoSuchModuleError):
@@ -643,7 +662,7 @@ def _engine_of(where: str | os.PathLike) -> tuple["Engine", str]:
     if backend == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine, name
+    return engine
 
 
 def _set_up_sqlite(connection, _record) -> None:

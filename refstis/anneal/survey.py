@@ -17,7 +17,7 @@ from refstis.errors import ConfigurationError
 __all__ = ["Survey", "anneal_table", "open_ledger", "survey"]
 
 
-def open_ledger(ledger: str | None, output: str | os.PathLike) -> Ledger:
+def open_ledger(ledger: str | None, output: str | os.PathLike, new: bool = True) -> Ledger:
     """Open the ledger that is asked for, or that of an output folder.
 
     Parameters
@@ -26,13 +26,26 @@ def open_ledger(ledger: str | None, output: str | os.PathLike) -> Ledger:
         URL of a data base or path of a SQLite file.
     output : path-like
         Where the ledger lies when none is asked for.
+    new : bool
+        Whether it may be made where it is not there.
 
     Returns
     -------
     Ledger
-        Made where it did not exist.
+        Its `new` says whether it was made.
+
+    Raises
+    ------
+    refstis.errors.ConfigurationError
+        Where there is none that may be used.
     """
-    return Ledger(ledger if ledger is not None else Path(output) / DEFAULT_NAME)
+    if ledger is None:
+        return Ledger(Path(output) / DEFAULT_NAME, new)
+    if "://" not in ledger and not (folder := Path(ledger).absolute().parent).is_dir():
+        raise ConfigurationError(
+            f"{folder}: there is no such folder for the ledger; make it, or correct --ledger"
+        )
+    return Ledger(ledger, new)
 
 
 def anneal_table(anneals: str | os.PathLike | None, ledger: Ledger | None = None) -> AnnealTable:

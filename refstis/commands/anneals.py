@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from refstis.commands.options import LedgerFolder
+
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=False, help="When the CCD was annealed, and the months between.")
@@ -30,10 +32,11 @@ def anneals(context: typer.Context) -> None:
 def list_anneals(
     table: Anneals = None,
     ledger: LedgerUrl = None,
+    output: LedgerFolder = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List all anneals, with the name of the month that each one closes."""
-    known = _table(table, ledger)
+    known = _table(table, ledger, output)
     if json:
         from json import dumps
 
@@ -63,6 +66,7 @@ def at(
     ],
     table: Anneals = None,
     ledger: LedgerUrl = None,
+    output: LedgerFolder = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which month a date or an exposure belongs to, and which week of it."""
@@ -71,7 +75,7 @@ def at(
     from refstis.anneal.table import Anneal
 
     mjd = _moment(moment)
-    found = _table(table, ledger).at(mjd)
+    found = _table(table, ledger, output).at(mjd)
     facts: dict[str, str | float | bool | None] = {"date": isoformat(mjd), "mjd": mjd}
     if isinstance(found, Anneal):
         facts |= {"during": found.name, "begin": isoformat(found.begin), "end": isoformat(found.last)}
@@ -115,6 +119,7 @@ def add(
     remark: Annotated[str, typer.Option(help="What else is to be said.")] = "",
     table: Anneals = None,
     ledger: LedgerUrl = None,
+    output: LedgerFolder = Path(),
 ) -> None:
     """Add one anneal to a table of your own (--anneals) or to a ledger; nothing is ever removed.
 
@@ -125,7 +130,7 @@ def add(
 
     last = None if end is None else parse_date(end)
     number = visit.zfill(2) if visit else ""
-    _add([Anneal(parse_date(begin), last, proposal, number, source, remark)], table, ledger)
+    _add([Anneal(parse_date(begin), last, proposal, number, source, remark)], table, ledger, output)
 
 
 @app.command("refresh")
@@ -143,6 +148,7 @@ def refresh(
     ] = None,
     table: Anneals = None,
     ledger: LedgerUrl = None,
+    output: LedgerFolder = Path(),
 ) -> None:
     """Learn anneals from the anneal monitor's exposures before and after each: of a folder, or in the archive.
 
@@ -169,7 +175,7 @@ def refresh(
                 f"the archive has no visits before and after an anneal in programmes of the title {MONITOR_TITLE!r}"
                 + ("" if since is None else f" since {since}")
             )
-    _add(found, table, ledger)
+    _add(found, table, ledger, output)
 
 
 def _moment(text: str) -> float:
@@ -188,22 +194,17 @@ def _moment(text: str) -> float:
     raise InputError(f"{text}: has neither EXPSTART nor TEXPSTRT in its headers; give a date instead")
 
 
-def _table(table: Path | None, ledger: str | None):
+def _table(table: Path | None, ledger: str | None, output: Path):
+    from refstis.anneal.ledger import DEFAULT_NAME
     from refstis.anneal.survey import anneal_table, open_ledger
 
-    if table is not None or (ledger is None and not _default_ledger().exists()):
+    if table is not None or (ledger is None and not (output / DEFAULT_NAME).exists()):
         return anneal_table(table)
-    with open_ledger(ledger, Path()) as opened:
+    with open_ledger(ledger, output, new=False) as opened:
         return anneal_table(None, opened)
 
 
-def _default_ledger() -> Path:
-    from refstis.anneal.ledger import DEFAULT_NAME
-
-    return Path(DEFAULT_NAME)
-
-
-def _add(found, table: Path | None, ledger: str | None) -> None:
+def _add(found, table: Path | None, ledger: str | None, output: Path) -> None:
     from refstis.anneal.dates import isoformat
     from refstis.anneal.survey import open_ledger
     from refstis.anneal.table import append_to_file
@@ -212,8 +213,9 @@ def _add(found, table: Path | None, ledger: str | None) -> None:
         added = [one for one in found if append_to_file(table, one)]
         where = str(table)
     else:
-        with open_ledger(ledger, Path()) as opened:
-            added, where = opened.add_anneals(found), opened.name
+        with open_ledger(ledger, output) as opened:
+            added = opened.add_anneals(found)
+            where = f"the new ledger {opened.name}" if opened.new else opened.name
     for one in added:
         print(
             f"added: {isoformat(one.begin)} to {'unknown' if one.end is None else isoformat(one.end)}, {one.name}"

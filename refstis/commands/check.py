@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from refstis.commands.options import begin_ledger
+
 __all__ = ["check"]
 
 
@@ -49,9 +51,7 @@ def check(
     with ExitStack() as stack:
         opened = None
         if ledger is not None:
-            from refstis.anneal.ledger import Ledger
-
-            opened = stack.enter_context(Ledger(ledger))
+            opened = stack.enter_context(begin_ledger(ledger, Path()))
         judged = check_files(
             paths, previous=previous, current=current, limits=limits, cautions=cautions, ledger=opened
         )

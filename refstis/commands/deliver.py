@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from refstis.commands.options import begin_ledger
 from refstis.commands.regress import Engine
 
 __all__ = ["deliver"]
@@ -113,9 +114,7 @@ def deliver(
         status = stack.enter_context(Console(stderr=True).status("looking at the files"))
         opened = None
         if ledger is not None:
-            from refstis.anneal.ledger import Ledger
-
-            opened = stack.enter_context(Ledger(ledger))
+            opened = stack.enter_context(begin_ledger(ledger, Path()))
         findings = examine_month(
             folder,
             previous=previous,

@@ -5,20 +5,11 @@ from typing import Annotated
 
 import typer
 
+from refstis.commands.options import LedgerFolder, LedgerUrl
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Exposures in the ledger, and judgements of them.")
-
-LedgerUrl = Annotated[
-    str | None,
-    typer.Option("--ledger", metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name."),
-]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output", "-o", metavar="OUT", help="Output folder, whose ledger is meant without --ledger."
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -32,14 +23,14 @@ def exposures(context: typer.Context) -> None:
 def list_exposures(
     bad: Annotated[bool, typer.Option("--bad", help="Only those that are marked bad or broken.")] = False,
     ledger: LedgerUrl = None,
-    output: Output = Path(),
+    output: LedgerFolder = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the exposures that the ledger remembers."""
     from refstis.anneal.dates import isoformat
     from refstis.anneal.survey import open_ledger
 
-    with open_ledger(ledger, output) as opened:
+    with open_ledger(ledger, output, new=False) as opened:
         known, marks, name = opened.exposures(), opened.marks(), opened.name
     rows = []
     for one in known:
@@ -92,7 +83,7 @@ def mark_bad(
         str, typer.Option("--reason", metavar="R", help="Why; it is printed wherever it is left out.")
     ],
     ledger: LedgerUrl = None,
-    output: Output = Path(),
+    output: LedgerFolder = Path(),
 ) -> None:
     """Leave an exposure out of all products from now on."""
     _mark(exposure, True, reason, ledger, output)
@@ -105,7 +96,7 @@ def mark_good(
     ],
     reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why.")] = "",
     ledger: LedgerUrl = None,
-    output: Output = Path(),
+    output: LedgerFolder = Path(),
 ) -> None:
     """Take an exposure that was marked bad in again; a broken file stays out."""
     _mark(exposure, False, reason, ledger, output)
@@ -117,7 +108,7 @@ def _mark(exposure: str, bad: bool, reason: str, ledger: str | None, output: Pat
 
     if bad and not reason.strip():
         raise ConfigurationError("--reason: say why the exposure is bad")
-    with open_ledger(ledger, output) as opened:
+    with open_ledger(ledger, output, new=False) as opened:
         path = Path(exposure).absolute()
         if path.is_file():
             known, unreadable = opened.look([str(path)])

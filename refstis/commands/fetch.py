@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from refstis.commands.options import begin_ledger
+
 __all__ = ["fetch"]
 
 
@@ -55,7 +57,6 @@ def fetch(
     Downloads that were cut off are continued, files that are there are kept, and what is whole gets its name.
     Public data need no account; the token for others is taken from MAST_API_TOKEN or the keyring.
     """
-    from refstis.anneal.ledger import Ledger
     from refstis.errors import ConfigurationError
     from refstis.retrieval import RetrievalError, Selection, open_source
 
@@ -63,7 +64,7 @@ def fetch(
         raise ConfigurationError("Nothing was asked for: give --month, --dates or --programs.")
     if month is not None and dates is not None:
         raise ConfigurationError("--month and --dates exclude each other: give one of them.")
-    begin, end = _period(month, dates, anneals, ledger)
+    begin, end = _period(month, dates, anneals, ledger, output)
     selection = Selection(
         targets=tuple(name.upper() for name in target) if target else ("BIAS", "DARK"),
         begin=begin,
@@ -81,7 +82,7 @@ def fetch(
         return
     fetched = archive.fetch(findings, output, progress=True)
     if ledger is not None:
-        with Ledger(ledger) as opened:
+        with begin_ledger(ledger, output) as opened:
             opened.look([str(path.absolute()) for path in fetched.paths.values()])
     left_out = [*findings.excluded, *fetched.excluded]
     for left in left_out:
@@ -98,9 +99,8 @@ def fetch(
         )
 
 
-def _period(month, dates, anneals, ledger):
+def _period(month, dates, anneals, ledger, output):
     from refstis.anneal.dates import parse_date, parse_month
-    from refstis.anneal.ledger import Ledger
     from refstis.anneal.survey import anneal_table
     from refstis.anneal.table import Month
     from refstis.errors import ConfigurationError
@@ -110,7 +110,7 @@ def _period(month, dates, anneals, ledger):
     if month is None:
         return None, None
     if ledger is not None:
-        with Ledger(ledger) as opened:
+        with begin_ledger(ledger, output) as opened:
             table = anneal_table(anneals, opened)
     else:
         table = anneal_table(anneals)

@@ -1,11 +1,18 @@
 """Options that several commands of a month share."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["Anneals", "Dates", "Folder", "LedgerUrl", "MonthName", "Output", "ProfileName"]
+if TYPE_CHECKING:
+    from refstis.anneal.ledger import Ledger
+
+__all__ = [
+    "Anneals", "Dates", "Folder", "LedgerFolder", "LedgerUrl", "MonthName", "Output", "ProfileName", "begin_ledger",
+]  # fmt: skip
 
 Folder = Annotated[
     Path | None,
@@ -33,6 +40,12 @@ LedgerUrl = Annotated[
     str | None,
     typer.Option("--ledger", metavar="URL", help="Ledger: a SQLite file or postgresql://user@host/name."),
 ]
+LedgerFolder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Output folder, whose ledger is meant without --ledger."
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the products.")]
 ProfileName = Annotated[
     str,
@@ -40,3 +53,15 @@ ProfileName = Annotated[
         "--profile", metavar="P", help="Parameters and policy: a shipped profile or a folder of your own."
     ),
 ]
+
+
+def begin_ledger(ledger: str | None, output: Path, new: bool = True) -> Ledger:
+    """Open a ledger or begin it; that one of this name was begun is told, because the name may be mistyped."""
+    import sys
+
+    from refstis.anneal.survey import open_ledger
+
+    opened = open_ledger(ledger, output, new)
+    if opened.new and ledger is not None:
+        print(f"new ledger: {opened.name}", file=sys.stderr)
+    return opened

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from refstis.commands.options import Anneals, Dates, Folder, LedgerUrl, MonthName, Output, ProfileName
+from refstis.commands.options import (
+    Anneals,
+    Dates,
+    Folder,
+    LedgerUrl,
+    MonthName,
+    Output,
+    ProfileName,
+    begin_ledger,
+)
 
 __all__ = ["plan"]
 
@@ -30,10 +39,13 @@ def plan(
     from rich.console import Console
 
     from refstis.anneal.display import console_for_tables, graph_svg, print_plan
-    from refstis.anneal.survey import open_ledger, survey
+    from refstis.anneal.survey import survey
 
     errors = Console(stderr=True)
-    with errors.status("looking at raws") as status, open_ledger(ledger, output) as opened:
+    with (
+        errors.status("looking at raws") as status,
+        begin_ledger(ledger, output, folder is not None) as opened,
+    ):
         made = survey(
             folder,
             output,

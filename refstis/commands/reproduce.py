@@ -54,7 +54,7 @@ def reproduce(
         listening() as listener,
     ):
         if raws is None and known is not None:
-            with open_ledger(known, temporary) as other:
+            with open_ledger(known, temporary, new=False) as other:
                 opened.look([one.path for one in other.exposures() if Path(one.path).is_file()])
                 opened.add_anneals(other.anneals())
         elif raws is None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refstis.commands.options import Anneals, Dates, Folder, LedgerUrl, MonthName, Output, ProfileName
+from refstis.commands.options import (
+    Anneals,
+    Dates,
+    Folder,
+    LedgerUrl,
+    MonthName,
+    Output,
+    ProfileName,
+    begin_ledger,
+)
 
 if TYPE_CHECKING:
     from refstis.anneal.runner import Result
@@ -178,9 +187,9 @@ def execute_run(
     from refstis.anneal.progress import listening, print_result
     from refstis.anneal.runner import Choice
     from refstis.anneal.runner import run as make_all
-    from refstis.anneal.survey import Survey, open_ledger
+    from refstis.anneal.survey import Survey
 
-    with listening() as listener, open_ledger(ledger, output) as opened:
+    with listening() as listener, begin_ledger(ledger, output, folder is not None) as opened:
         delivered: dict[str, Delivered] = {}
 
         def deliver(order: DeliveryOrder, made: Result) -> dict[str, Delivered]:

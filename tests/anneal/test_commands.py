@@ -96,7 +96,9 @@ def test_plan_as_json_and_from_the_ledger_alone(shell, raws):
     [
         (["nowhere"], "nowhere: is not a folder"),
         (["."], ".: holds no raw exposures"),
-        ([], "knows no exposures yet; name a folder with raws"),
+        ([], "refstis_ledger.db: there is no ledger; plan or run with a folder of raws begins one"),
+        (["--ledger", "typed.db"], "typed.db: there is no ledger"),
+        (["RAWS", "--ledger", "no/typed.db"], "no: there is no such folder for the ledger"),
         (["RAWS", "--month", "2020-01"], "--month 2020-01: no month"),
         (["RAWS", "--dates", "2013-06-01", "2013-05-01"], "the first date must come before the second"),
         (["RAWS", "--dates", "now", "then"], "'now' is not a date"),
@@ -112,6 +114,36 @@ def test_an_error_is_one_line_with_the_remedy(shell, raws, words, message):
     assert err.strip().splitlines()[-1].startswith("refstis: ")
     assert message in err
     assert "Traceback" not in out + err
+
+
+def test_a_new_ledger_is_named(shell, raws, tmp_path):
+    words = ("plan", raws, "--json", "--ledger", "may.db")
+    assert shell(*words)[2] == f"new ledger: {tmp_path / 'here' / 'may.db'}\n"
+    assert shell(*words)[2] == ""
+    assert "10 of 10 exposures" in shell("exposures", "list", "--ledger", "may.db")[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("exposures", "list"),
+        ("exposures", "mark-bad", "od0001aaq", "--reason", "light leak"),
+        ("exposures", "mark-good", "od0001aaq"),
+        ("anneals", "list"),
+        ("anneals", "at", "2013-05-20"),
+        ("reproduce", "od0001aaq_drk.fits"),
+        ("plan",),
+        ("run",),
+    ],
+)
+def test_what_only_reads_or_marks_makes_no_ledger(shell, tmp_path, words):
+    status, _, err = shell(*words, "--ledger", "typed.db")
+    assert status == 1
+    assert err == (
+        f"refstis: {tmp_path / 'here' / 'typed.db'}: there is no ledger; plan or run with a folder of raws begins one, "
+        "--ledger and -o name another\n"
+    )
+    assert list((tmp_path / "here").glob("*.db*")) == []
 
 
 def test_a_table_of_ones_own_decides(shell, raws, tmp_path):
@@ -160,10 +192,13 @@ def test_anneals_are_listed_and_found(shell, raws):
 
 def test_anneals_are_added_to_a_ledger_or_a_file(shell, tmp_path):
     words = ("anneals", "add", "2023-10-19T03:00", "2023-10-20", "--proposal", "17400", "--visit", "5")
-    assert "1 of 1 anneals added" in shell(*words)[1]
-    assert "0 of 1 anneals added" in shell(*words)[1]
+    path = tmp_path / "here" / DEFAULT_NAME
+    assert f"1 of 1 anneals added to the new ledger {path}" in shell(*words)[1]
+    assert f"0 of 1 anneals added to {path}" in shell(*words)[1]
     assert "anneal_20231019_open" in shell("anneals", "at", "2023-11-01")[1]
     assert "17400_05" in shell("anneals", "at", "2023-09-01")[1]
+    assert "1 of 1 anneals added" in shell(*words, "-o", tmp_path / "out")[1]
+    assert "17400_05" in shell("anneals", "at", "2023-09-01", "-o", tmp_path / "out")[1]
     assert "17400_05" in shell(*words, "--anneals", "own.csv")[1]
     assert (tmp_path / "here" / "own.csv").read_text().splitlines()[1] == (
         "2023-10-19T03:00:00.000,2023-10-20T00:00:00.000,17400,05,by hand,"

@@ -218,7 +218,7 @@ def test_another_file_is_not_taken_for_a_ledger(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    with pytest.raises(OutputError, match="cannot be made for the ledger"):
+    with pytest.raises(OutputError, match="/proc/nowhere: the folder cannot be made"):
         Ledger("/proc/nowhere/ledger.db")
 
 

@@ -17,7 +17,7 @@ from refstis.anneal.exposures import Exclusion, checksum_of, signature_of
 from refstis.anneal.ledger import Mark, ProductRecord
 from refstis.anneal.plan import build_plan, compare_with_products
 from refstis.anneal.policy import load_profile
-from refstis.anneal.runner import Result
+from refstis.anneal.runner import Choice, Result
 from refstis.anneal.table import Anneal, AnnealTable, shipped_table
 from refstis.errors import ConfigurationError
 
@@ -638,6 +638,15 @@ def test_the_table_tells_procedure_reason_and_what_is_left_out(month_of_exposure
     ):
         assert expected in text
     assert summary(plan(members)) in text
+
+
+def test_the_summary_counts_what_a_run_makes(month_of_exposures):
+    made = plan(month_of_exposures(biases=(136, 61, 30)))
+    chosen = Choice().apply(made)
+    assert sum("_grp" in identity for identity in chosen) == 2
+    assert summary(made) == (
+        f"1 month, {len(chosen)} products: {len(chosen)} to make, 0 to make again, 0 made; 48 darks to bias-subtract"
+    )
 
 
 def test_many_exclusions_are_grouped_by_reason(month_of_exposures):
