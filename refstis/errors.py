@@ -5,6 +5,8 @@ the run with their exit status and without a traceback, because they derive from
 `~stpipe.exceptions.StpipeExitException`.
 """
 
+import errno
+
 from stpipe.exceptions import StpipeExitException
 
 __all__ = [
@@ -13,10 +15,13 @@ __all__ = [
     "OutputError",
     "ReferenceFileError",
     "RefstisError",
+    "lacks_resources",
     "printable",
 ]
 
 LONGEST = 2000
+# What open files and memory that ran out are called, of the process and of the whole machine.
+_LACKING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def printable(text: str) -> str:
@@ -37,6 +42,26 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def lacks_resources(error: BaseException | None) -> bool:
+    """Whether an error comes of memory or descriptors that ran out: of the machine then, and not of a file.
+
+    Parameters
+    ----------
+    error : BaseException or None
+        Any error; what it was raised for is looked at, too.
+
+    Returns
+    -------
+    bool
+        True where the same may well succeed later.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LACKING):
+            return True
+        error = error.__cause__
+    return False
 
 
 class RefstisError(StpipeExitException):

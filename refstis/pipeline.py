@@ -79,9 +79,23 @@ def pull_out_subfolders(root_folder: Name) -> tuple[list[str], list[str]]:
     -------
     tuple of list of str
         Folders such as ``1-1x1``, and folders such as ``wk01`` and ``biwk02``, in order of their names.
+
+    Raises
+    ------
+    InputError
+        Where a folder cannot be listed.
     """
+
+    def refuse(error: OSError) -> None:
+        # a folder that is not there has no subfolders; of one that cannot be listed nobody knows
+        if not isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"{error.filename}: cannot be listed ({error.strerror}), so that exposures in it would be missed. "
+                "Give yourself the right to read it."
+            ) from error
+
     gains, weeks = [], []
-    for folder, names, _ in os.walk(os.fspath(root_folder)):
+    for folder, names, _ in os.walk(os.fspath(root_folder), onerror=refuse):
         names.sort()
         name = Path(folder).name
         if WEEK.fullmatch(name):

@@ -300,10 +300,12 @@ def read_exposure(path: str | os.PathLike) -> Exposure:
     path = os.path.abspath(path)
     checksum = checksum_of(path)
     try:
-        headers = read_headers(path)
+        return _exposure_of(path, checksum, read_headers(path))
     except InputError as error:
+        # what a disk or a machine fails to do today is no fault of the file that may be remembered
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
         return Exposure(path, checksum, rootname_of(path), fault=str(error).removeprefix(f"{path}: "))
-    return _exposure_of(path, checksum, headers)
 
 
 def rootname_of(path: str | os.PathLike) -> str:

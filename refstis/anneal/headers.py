@@ -100,7 +100,7 @@ def open_fits(path: str | os.PathLike) -> tuple[BinaryIO, str]:
         with handle:
             return _unpack(handle)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _unpack(handle: BinaryIO) -> tuple[BinaryIO, str]:
@@ -163,7 +163,7 @@ def read_headers(path: str | os.PathLike) -> Headers:
                     break
                 offset = unit.data_offset + -(-unit.data_size // _BLOCK) * _BLOCK
         except OSError as error:
-            headers.fault = f"cannot be read: {error.strerror or error}"
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not headers.units:
         raise InputError(f"{path}: {headers.fault or 'is empty'}; download it again")
     expected = headers.primary.get("NEXTEND")

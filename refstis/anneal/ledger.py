@@ -32,7 +32,7 @@ from refstis.anneal.schema import (
 )
 from refstis.anneal.table import Anneal
 from refstis.datamodels.atomic import make_folder
-from refstis.errors import ConfigurationError, OutputError
+from refstis.errors import ConfigurationError, InputError, OutputError, lacks_resources
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -229,6 +229,11 @@ class Ledger:
                 batch = list(threads.map(_read, unread[start : start + _BATCH]))
                 for path, outcome in zip(unread[start : start + _BATCH], batch, strict=True):
                     if isinstance(outcome, OSError):
+                        if lacks_resources(outcome):
+                            raise InputError(
+                                f"{path}: cannot be read ({outcome.strerror}), as is so of all that comes after it. "
+                                "End other programs or raise the limits (ulimit -a), and run again."
+                            ) from outcome
                         unreadable.append(_unreadable(path, outcome))
                     else:
                         known[path] = outcome[0]

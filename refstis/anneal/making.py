@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.anneal.exposures import Signature, checksum_of, signature_of
-from refstis.errors import InputError, OutputError, RefstisError, printable
+from refstis.errors import InputError, OutputError, RefstisError, lacks_resources, printable
 
 __all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]
 
@@ -168,8 +168,11 @@ def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) ->
             _give_memory_back()
     except RefstisError as error:
         reason = str(error)
-        culprit = next((one.path for one in task.sources if _blames(reason, one.path)), "")
-        lasting = not isinstance(error, OutputError)
+        # where the machine lacks something no exposure is to blame, and nothing may be made without it
+        lacking = lacks_resources(error)
+        blamed = (one.path for one in task.sources if not lacking and _blames(reason, one.path))
+        culprit = next(blamed, "")
+        lasting = not lacking and not isinstance(error, OutputError)
         seconds = time.monotonic() - begin
         return Outcome(task.identity, "failed", seconds, reason, culprit, where=where, lasting=lasting)
     except Exception as error:

@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import yaml
 from astropy.io import fits
 
+from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.blocks import scan_stream
-from refstis.errors import InputError
+from refstis.errors import InputError, OutputError
 
-__all__ = ["UNREADABLE", "check_structure", "open_fits", "parse_yaml", "read_asdf", "silently"]
+__all__ = ["UNREADABLE", "check_structure", "open_fits", "parse_yaml", "read_asdf", "silently", "write_asdf"]
 
 # What astropy raises, in this place or that, where the bytes of a file are not what its headers say.
 UNREADABLE = (
@@ -160,3 +161,34 @@ def read_asdf(path: str | os.PathLike) -> dict[str, Any]:
         raise
     except (*UNREADABLE, *_NOT_YAML, RuntimeError, asdf.ValidationError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def write_asdf(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
+    """Write an ASDF file, whole or not at all.
+
+    Where asdf cannot read one of its own schemas, as when descriptors have run out, it only warns, and orders the keys
+    in another way: the file would not be the same as at other times.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    tree : mapping
+        What it holds.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be written.
+    """
+    import asdf
+
+    with atomic_write(path) as stream, _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("error", asdf.exceptions.AsdfWarning)
+        try:
+            with asdf.AsdfFile(dict(tree)) as document:
+                document.write_to(stream)
+        except asdf.exceptions.AsdfWarning as error:
+            raise OutputError(
+                f"{path}: cannot be written ({error}). Check the installation of asdf and the limits (ulimit -a)."
+            ) from error

@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-import asdf
 from stpipe import Pipeline
 from stpipe._config import export_config
 from stpipe._log import LogConfig
@@ -23,6 +22,7 @@ from stpipe._log import LogConfig
 from refstis.datamodels.association import Association, ExposureLibrary
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.configuration import expand_home
+from refstis.datamodels.damage import write_asdf
 from refstis.datamodels.exposure import Exposure
 from refstis.stages.base import RefstisStep
 
@@ -291,8 +291,7 @@ def write_record(
         "versions": {**{name: version(name) for name in MAKERS}, "python": platform.python_version()},
         **(more or {}),
     }
-    with atomic_write(target.with_suffix(".asdf")) as stream:
-        asdf.AsdfFile(tree).write_to(stream)
+    write_asdf(target.with_suffix(".asdf"), tree)
     with atomic_write(target.with_suffix(".log"), "w") as stream:
         stream.write("\n".join([*(_lines.get() or step.log_records), ""]))
 

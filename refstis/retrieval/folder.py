@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from refstis.errors import InputError
+from refstis.errors import InputError, lacks_resources
 from refstis.retrieval.selection import (
     ArchiveFile,
     Fetched,
@@ -54,6 +54,11 @@ class Folder:
         -------
         Findings
             Files that cannot be read, or exist twice, are among the excluded.
+
+        Raises
+        ------
+        refstis.errors.InputError
+            Where a folder cannot be listed, or no files can be opened any more.
         """
         findings = Findings(selection)
         wanted = {name.lower() for name in selection.rootnames}
@@ -69,6 +74,10 @@ class Folder:
             try:
                 file, facts = self._read(path)
             except _UnreadableError as error:
+                if lacks_resources(error):
+                    raise InputError(
+                        f"{path} {error}. End other programs or raise the limits (ulimit -a), and try again."
+                    ) from error
                 findings.excluded.append(Left(str(path), str(error)))
                 continue
             if self.remember is not None:
@@ -139,9 +148,23 @@ class Folder:
     def _exposures(self, suffix: str) -> Iterator[Path]:
         """Files that are named like an exposure; each folder once, also where links lead in a circle."""
         pattern = re.compile(rf"[a-z0-9]{{9}}_{suffix}\.fits(\.gz)?", re.IGNORECASE)
+
+        def refuse(error: OSError) -> None:
+            # what vanished meanwhile had nothing to give; what else cannot be listed would be missed without a word
+            if not isinstance(error, FileNotFoundError):
+                raise InputError(
+                    f"{error.filename}: cannot be listed ({error.strerror}), so that exposures in it would be missed. "
+                    "Give yourself the right to read it, or name a folder without it."
+                ) from error
+
         visited = set()
-        for folder, subfolders, names in os.walk(self.path, followlinks=True):
-            status = Path(folder).stat()
+        for folder, subfolders, names in os.walk(self.path, onerror=refuse, followlinks=True):
+            try:
+                status = Path(folder).stat()
+            except OSError as error:
+                refuse(error)
+                subfolders.clear()
+                continue
             if (status.st_dev, status.st_ino) in visited:
                 subfolders.clear()
                 continue

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.damage import write_asdf
 from refstis.errors import InputError
 from refstis.simulation.detector import Detector, parameters
 from refstis.simulation.readout import Readout
@@ -33,8 +33,6 @@ def save_truth(
     scene : numpy.ndarray or None
         Light of science exposures (electrons/s).
     """
-    import asdf
-
     tree = {
         "kind": _KIND,
         "version": 1,
@@ -52,8 +50,7 @@ def save_truth(
     }
     if scene is not None:
         tree["scene"] = scene.astype(np.float32)
-    with atomic_write(path) as file, asdf.AsdfFile(tree) as document:
-        document.write_to(file)
+    write_asdf(path, tree)
 
 
 def save_hits(path: Path, struck: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -66,15 +63,12 @@ def save_hits(path: Path, struck: Sequence[tuple[np.ndarray, np.ndarray]]) -> No
     struck : sequence of tuple of numpy.ndarray
         Flat index into the sensor and charge, for each imset.
     """
-    import asdf
-
     tree = {
         "kind": _KIND,
         "index": [index for index, _ in struck],
         "charge": [charge for _, charge in struck],
     }
-    with atomic_write(path) as file, asdf.AsdfFile(tree) as document:
-        document.write_to(file)
+    write_asdf(path, tree)
 
 
 class Truth:

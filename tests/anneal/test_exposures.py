@@ -125,7 +125,8 @@ def test_whatever_the_bytes_are_there_is_an_answer(data, tmp_path_factory, write
     found = read_exposure(path)
     assert isinstance(select(found, POLICY), str | Exclusion)
     assert Exposure.from_facts(found.path, found.checksum, found.facts()) == found
-    if cut < len(content) - 2880:
+    # without NEXTEND nothing tells of image sets that are cut off as a whole
+    if cut < len(content) - 2880 and (found.fault or "NEXTEND" in read_headers(path).primary):
         assert found.fault
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from refstis.anneal import schema
 from refstis.anneal.exposures import find_raws, read_exposure, signature_of
 from refstis.anneal.ledger import Ledger, ProductRecord, Verdict
 from refstis.anneal.table import Anneal
-from refstis.errors import ConfigurationError, OutputError
+from refstis.errors import ConfigurationError, InputError, OutputError
 
 OLD = time.time_ns() - 10**12
 
@@ -104,6 +105,36 @@ def test_broken_and_unreadable_files_are_named(ledger, tmp_path):
     reasons = {one.name: one.reason for one in unreadable}
     assert reasons["dir_raw.fits"].startswith("cannot be read: Is a directory")
     assert reasons["'\\udcff_raw.fits'"].startswith("its name is not valid UTF-8")
+
+
+def test_what_a_disk_fails_to_give_once_is_not_remembered_of_the_file(ledger, raws, reads, monkeypatch):
+    sound = Path.open
+
+    def fail(path, *options):
+        if path.name == Path(raws[1]).name and sys._getframe(1).f_code.co_name == "open_fits":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return sound(path, *options)
+
+    monkeypatch.setattr(Path, "open", fail)
+    known, unreadable = ledger.look(raws)
+    assert [one.path for one in known] == [raws[0], *raws[2:]]
+    assert [one.reason for one in unreadable] == [
+        "cannot be read: Input/output error; check the file and its rights"
+    ]
+    monkeypatch.setattr(Path, "open", sound)
+    known, unreadable = ledger.look(raws)
+    assert ([one.fault for one in known], unreadable) == ([""] * 4, [])
+
+
+def test_descriptors_that_run_out_are_no_fault_of_a_raw(ledger, raws, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    monkeypatch.setattr(ledger_module, "read_exposure", fail)
+    with pytest.raises(InputError, match=r"_raw\.fits: cannot be read \(Too many open files\)"):
+        ledger.look(raws)
+    monkeypatch.undo()
+    assert [one.fault for one in ledger.look(raws)[0]] == [""] * 4
 
 
 def test_names_with_quotes_and_newlines(ledger, tmp_path, write_raw):

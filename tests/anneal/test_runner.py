@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -335,6 +336,25 @@ def test_trouble_that_says_nothing_of_the_data_is_no_reason_for_a_lesser_product
     assert reasons[WEEKBIAS.format("wk02", "")].startswith(f"{type(error).__name__}: {error}")
     assert reasons[BASEDARK] == f"needs {WEEKBIAS.format('wk02', '')}, which was not made"
     assert reasons[WEEKDARK.format("wk01")] == f"needs {BASEDARK}, which was not made"
+
+
+@pytest.mark.parametrize("cause", [OSError(errno.EMFILE, "Too many open files"), MemoryError()], ids=repr)
+def test_no_raw_is_left_out_for_what_the_machine_lacks(two_weeks, make, tmp_path, monkeypatch, cause):
+    failing = f"{NAME}/biases/1-4x4/wk02/{WEEKBIAS.format('wk02', '')}"
+    raw = week_of(two_weeks, "wk02", "BIAS")[0]
+    original = making._calibrated
+
+    def calibrated(task, *others):
+        if task.identity == failing:
+            raise InputError(f"{raw}: not a readable FITS file ({cause}).") from cause
+        return original(task, *others)
+
+    monkeypatch.setattr(making, "_calibrated", calibrated)
+    result, notes = make(two_weeks, tmp_path / "out")
+    assert result.exit_status == 1
+    assert (result.broken, result.bad_raws) == ({}, [])
+    # the month's darks wait for the superbias, and are not subtracted by another
+    assert notes.made() == ["basebias.fits", WEEKBIAS.format("wk01", "")]
 
 
 def test_a_raw_that_changes_during_a_run_is_looked_at_again(two_weeks, make, tmp_path, monkeypatch):

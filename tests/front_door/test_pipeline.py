@@ -14,7 +14,7 @@ from refstis.basedark import make_basedark
 from refstis.basejoint import make_basebias
 from refstis.commands.main import registered
 from refstis.datamodels.settings import Settings
-from refstis.errors import ConfigurationError, OutputError, RefstisError
+from refstis.errors import ConfigurationError, InputError, OutputError, RefstisError
 from refstis.functions import bias_subtract_data, figure_days_in_period
 from refstis.refbias import make_refbias
 from refstis.weekbias import make_weekbias
@@ -247,3 +247,17 @@ def test_environment_of_the_user_wins_over_oref_of_the_configuration(
     configuration.write_text(f"{configuration.read_text()}oref: '{tmp_path}/none/'\n")
     pipeline.run_months(Settings.open(configuration), collect=False, between=("1997-03-01", "1997-03-02"))
     assert os.environ["oref"] == f"{month.oref}/"  # noqa: SIM112 - the name that headers have
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "wk01").mkdir()
+    list_folder = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("wk01"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"wk01: cannot be listed \(Permission denied\)"):
+        pipeline.pull_out_subfolders(tmp_path)

@@ -196,6 +196,7 @@ def use_pull_out_subfolders(files):
     gains, weeks = pipeline.pull_out_subfolders(str(files.folder))
     assert [str(Path(gain).relative_to(files.folder)) for gain in gains] == ["biases/1-1x1", "biases/4-1x1"]
     assert [Path(week).name for week in weeks] == ["wk01", "biwk01", "wk02"]
+    assert pipeline.pull_out_subfolders(str(files.folder / "none")) == ([], [])
 
 
 def use_run(files):

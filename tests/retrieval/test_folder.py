@@ -143,6 +143,31 @@ def test_links_in_a_circle_end(tree):
     assert found.excluded[0].reason == "is not a file"
 
 
+def test_a_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
+    tree("odarkone0", "12740/closed")
+    list_folder = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"closed: cannot be listed \(Permission denied\)"):
+        Folder(tree.root).find(Selection())
+
+
+def test_descriptors_that_run_out_exclude_nothing(tree, monkeypatch):
+    tree("odarkone0")
+
+    def fail(path, *_):
+        raise OSError(24, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(InputError, match=r"odarkone0_raw\.fits cannot be read .*Too many open files"):
+        Folder(tree.root).find(Selection())
+
+
 def test_named_pipes_do_not_hang(tree):
     tree("odarkone0")
     os.mkfifo(tree.root / "odarktwo0_raw.fits")

@@ -1,0 +1,49 @@
+"""What libraries only warn of, and what would then be another file."""
+
+import resource
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from refstis.datamodels.damage import write_asdf
+from refstis.errors import OutputError
+
+DESCRIPTORS = Path("/proc/self/fd")
+TREE = {"class": "refstis.X", "name": "x", "parameters": {"b": 1, "a": [1.5, None]}}
+
+
+@contextmanager
+def descriptors_left(number):
+    """Let this process open so many files more, and no others."""
+    # the one that lists them is closed by then
+    used = {int(one.name) for one in list(DESCRIPTORS.iterdir()) if one.exists()}
+    free = [one for one in range(len(used) + number + 1) if one not in used]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[number], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs Linux")
+def test_an_asdf_file_has_the_same_bytes_or_is_not_written(tmp_path):
+    write_asdf(tmp_path / "sound.asdf", TREE)
+    refused = 0
+    for number in range(4):
+        target = tmp_path / f"{number}.asdf"
+        # a user's filters are not those of the tests
+        with warnings.catch_warnings(), descriptors_left(number):
+            warnings.simplefilter("ignore")
+            try:
+                write_asdf(target, TREE)
+            except OutputError as error:
+                refused += 1
+                assert str(error).startswith(f"{target}: cannot be written")  # noqa: PT017 - the next may succeed
+                assert not target.exists()
+        if target.exists():
+            assert target.read_bytes() == (tmp_path / "sound.asdf").read_bytes()
+    # there is no room for the file, then for the file and no schema
+    assert refused == 2
