@@ -174,7 +174,7 @@ def reference_keywords(
         )
     begin, end = min(record.begin for record in inputs), max(record.end for record in inputs)
     since = begin if useafter is None else useafter
-    amp, gain = str(mode.get("CCDAMP")).strip(), int(mode.get("CCDGAIN"))
+    amp, gain = str(mode.get("CCDAMP")).strip().upper(), int(mode.get("CCDGAIN"))
     dark = kind.is_dark
     header = fits.Header()
     for keyword, value, comment in (

@@ -214,6 +214,7 @@ def read_ccd_parameters(table: ReferenceTable, exposure: Exposure) -> CcdParamet
             f"{table.path}: PEDIGREE is DUMMY; the CCD's parameters are needed. Give a real CCDTAB."
         )
     amp = str(exposure.primary.get("CCDAMP", "")).strip()
+    amp = amp[:1].upper() + amp[1:]  # as CALSTIS reads it
     mode = {key: int(exposure.primary.get(key, 1)) for key in ("CCDGAIN", "CCDOFFST", "BINAXIS1", "BINAXIS2")}
     for row in table.rows:
         if row.get("CCDAMP", ANY_STRING) not in {ANY_STRING, amp}:

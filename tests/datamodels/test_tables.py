@@ -100,6 +100,13 @@ def test_first_row_that_holds(table):
     assert read_ccd_parameters(table(rows), exposure()).gain == 1.25
 
 
+def test_an_amplifier_in_lower_case(table):
+    found = table([ccd_row(CCDAMP="D", ATODGAIN=5.0)])
+    assert read_ccd_parameters(found, exposure(CCDAMP="d")).gain == 5.0
+    with pytest.raises(ReferenceFileError, match=r"has no row for CCDAMP Dx"):
+        read_ccd_parameters(found, exposure(CCDAMP="dx"))
+
+
 def test_values_have_the_digits_of_headers(table):
     found = read_ccd_parameters(
         table([ccd_row(ATODGAIN=4.016, READNSE=8.2328, CCDBIAS=1528.1, SATURATE=32400.3)]), exposure()
