@@ -272,6 +272,9 @@ def write_record(
         What else the record shall hold.
     """
     tree = export_config(step)._to_tree()  # noqa: SLF001 - stpipe has no public form that takes more keys
+    for one in (tree, *tree.get("steps", ())):
+        # who repeats a run says where to; stpipe would write over the first product from wherever it is repeated
+        one["parameters"].update(dict.fromkeys(("input_dir", "output_dir", "output_file")))
     tree["record"] = {
         "product": target.name,
         "inputs": [

@@ -56,9 +56,9 @@ def test_the_copy_differs_from_the_raw_in_one_card(sky, custom):
     assert new[cards[0] : cards[0] + 9] == b"DARKFILE="
     value = fits.getval(made.science, "DARKFILE")
     assert value in (str(made.dark), made.dark.name)
-    assert (
-        fits.getheader(made.science).comments["DARKFILE"] == fits.getheader(sky.science).comments["DARKFILE"]
-    )
+    # a long name cuts the comment short
+    comment = fits.getheader(made.science).comments["DARKFILE"]
+    assert comment == "dark image file name"[: max(65 - len(value), 0)].rstrip()
 
 
 @pytest.mark.parametrize("cards", [0, 35])

@@ -249,6 +249,29 @@ def test_the_record_repeats_the_run(month, work):
     assert (arrays(default).sci != arrays(called).sci).any()
 
 
+def test_a_repeated_run_does_not_write_over_the_first(month, work, monkeypatch):
+    strun("refstis.RefBiasPipeline", month / "refbias.json", "--output_file=first/one.fits")
+    strun(
+        "refstis.RefBiasPipeline",
+        month / "refbias.json",
+        f"--output_dir={work}/first",
+        "--output_file=two.fits",
+    )
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (work / "first").iterdir()}
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    for name in ("one", "two"):
+        strun(f"../first/{name}.asdf", month / "refbias.json")
+        again, first = (
+            Exposure.open("refbias_refbias_bia.fits"),
+            Exposure.open(work / "first" / f"{name}.fits"),
+        )
+        assert_same_pixels(again, first)
+    assert {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (work / "first").iterdir()
+    } == before
+
+
 def test_overrides_are_saved_with_the_parameters(month, work):
     strun(
         "refstis.WeekDarkPipeline", month / "weekdark.json", "--save-parameters=saved.asdf",

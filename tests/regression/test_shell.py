@@ -100,7 +100,7 @@ def test_parameters_at_a_shell_and_in_python_and_again(chain, oracle, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "2 pass(es) at 6,5 sigma" in " ".join(map(str, fits.getheader(folder / "shell.fits")["HISTORY"]))
     assert any((a != b).any() for a, b in zip(default, pixels(folder / "shell.fits"), strict=True))
-    again = strun(folder, "shell.asdf", "k.asn", "--output_dir=again")
+    again = strun(folder, "shell.asdf", "k.asn", "--output_dir=again", "--output_file=shell.fits")
     assert again.returncode == 0, again.stderr
     assert (folder / "again" / "shell.fits").read_bytes() == (folder / "shell.fits").read_bytes()
     refstis.WeekDarkPipeline.call(
