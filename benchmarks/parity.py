@@ -4,6 +4,7 @@
 
 Both sides call the same documented functions on copies of the same raws, one product after the other. DATA is the
 folder of `run.py`. About 5 minutes of processor time for the original. The status is 1 where any pixel differs.
+A smaller month of one's own goes into DATA/month first: refstis simulate DATA/month --days 7 --imsets 16.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from run import prepare
+from run import Data
 
 # Calls of the documented functions, for the Python of each side; the working directory holds copies of the raws.
 CALL = """
@@ -35,7 +36,7 @@ def members(association: Path, role: str) -> list[str]:
 
 def products(month: Path) -> list[tuple[str, str, str, list[str], list[str]]]:
     """Module, function, output, raws and further arguments of each product, in the order in which they are made."""
-    weeks = range(1, 5)
+    weeks = range(1, 1 + len(list(month.glob("refbias_wk*_asn.json"))))
     calls = [("refbias", "make_refbias", f"refbias_wk{week:02d}", "bias", ()) for week in weeks]
     calls += [("basejoint", "make_basebias", "basebias", "bias", ())]
     calls += [
@@ -103,7 +104,7 @@ def main() -> None:
         "--original", required=True, help="Python of an environment with refstis 0.8 and stistools"
     )
     arguments = parser.parse_args()
-    month = prepare(arguments.data)
+    month = Data(arguments.data).month
     with tempfile.TemporaryDirectory() as work:
         ours, theirs = Path(work) / "refstis", Path(work) / "original"
         make(sys.executable, month, ours, None)

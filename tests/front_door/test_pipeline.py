@@ -1,7 +1,10 @@
 """The documented pipeline on a simulated month: folders, names, what is kept, and what fails alone."""
 
+import email
+import email.policy
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -180,10 +183,34 @@ deliverers: [Somebody]
     return path
 
 
+@pytest.fixture
+def post_office():
+    """The port of a mail server on loopback, and what has arrived there."""
+    controller = pytest.importorskip("aiosmtpd.controller")
+    arrived = []
+
+    class Box:
+        async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
+            arrived.append(envelope)
+            return "250 OK"
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = controller.Controller(Box(), hostname="127.0.0.1", port=port)
+    running.start()
+    yield port, arrived
+    running.stop()
+
+
 @pytest.mark.slow
 def test_command_retrieves_makes_and_delivers_the_months_of_dates(
-    configuration, month, tmp_path, small_policy, monkeypatch
+    configuration, month, tmp_path, small_policy, monkeypatch, post_office
 ):
+    port, arrived = post_office
+    configuration.write_text(
+        f"{configuration.read_text()}email: me@example.org\nsmtp: 'localhost:{port}'\nsmtp_security: none\n"
+    )
     arguments = ["pipeline", "-m", "2017-06-06", "2017-06-14", "--config", str(configuration)]
     done = CliRunner().invoke(registered(), arguments)
     assert done.exit_code == 0, done.output
@@ -195,6 +222,16 @@ def test_command_retrieves_makes_and_delivers_the_months_of_dates(
     assert len(list(made.rglob("weekdark_*_drk.fits"))) == 2
     assert len(list(made.rglob("*_raw.fits"))) == len(month.raws) - 1  # without the star
     assert "Pa$$w3rD" not in done.output
+    # the manual's last step: a mail with the form for the delivery
+    (mail,) = arrived
+    message = email.message_from_bytes(mail.content, policy=email.policy.default)
+    assert (mail.mail_from, mail.rcpt_tos) == ("me@example.org", ["me@example.org"])
+    assert "14825_05" in message["Subject"]
+    assert "Somebody" in message.get_body().get_content()
+    assert {part.get_filename() for part in message.iter_attachments()} == {
+        "delivery_form.yaml",
+        "certification.log",
+    }
     # nothing is retrieved or made twice
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*_drk.fits")}
     monkeypatch.setattr(pipeline, "_deliver", lambda made, settings: None)
