@@ -47,6 +47,9 @@ _CLASSES = 2 + len(CHARGE_EDGES) + 1
 HIT_SHARE = 0.05
 # Share of its charge that a cosmic ray leaves in the neighbour that gets most: 2 % where diffusion is least.
 LEAST_SPREAD = 0.01
+# Probability that a hit without a track is a change of the pixel, and that one at an end of the series of a pixel that
+# has changed within the month is: 0.3 % of cosmic rays leave no track, a few per cent of the pixels are hit in a dark.
+_LONE, _AT_END = 0.5, 0.1
 # Softness of the edge of a step of the headers' temperatures (deg C), beside the error of what is compared with it.
 _STEP_EDGE = 0.004
 
@@ -512,6 +515,7 @@ def fit_rates(
     near: float = 2.5,
     exact_at: float = 0.0,
     longest: bool = False,
+    changed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate of each pixel from its darks, and its variance.
 
@@ -545,6 +549,8 @@ def fit_rates(
     longest : bool
         Of a pixel that changed, give the rate that it had for most of the time, and not the mean; the variance is then
         that of its rates about it.
+    changed : numpy.ndarray, optional
+        True in pixels of which other darks tell that they have changed: hits at an end of their series may be a change.
 
     Returns
     -------
@@ -560,17 +566,19 @@ def fit_rates(
         inflation[0] = 1.0
     else:
         offset, inflation = wings.offset, wings.inflation
+    if changed is None:
+        changed = np.zeros(rate.shape, dtype=np.bool_)
     return _fit_rates(
         counts, rate, state, model.exptimes, model.warmth, model.variances, model.log_rates, model.slopes,
         model.slope_scatter, model.usual, offset, inflation, ordinary, cut, outlier, penalty, near,
-        most_hits(len(counts), HIT_SHARE), exact_at, longest,
+        most_hits(len(counts), HIT_SHARE), exact_at, longest, changed,
     )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
 def _fit_rates(
     counts, guess, state, exptimes, warmth, variances, log_rates, slopes, scatter, usual, offset, inflation,
-    ordinary, cut, outlier, penalty, near, most, exact_at, longest,
+    ordinary, cut, outlier, penalty, near, most, exact_at, longest, changed,
 ):  # fmt: skip
     number, ny, nx = counts.shape
     rate = np.empty((ny, nx))
@@ -618,26 +626,15 @@ def _fit_rates(
                     exact_at,
                 )  # fmt: skip
                 stretches[y, x] = 1
+            highest = max(base, start)
             several = penalty > 0.0 and number > 2
             several = several and _suspect(
-                values,
-                use,
-                state[:, y, x],
-                beside,
-                near,
-                base,
-                slope,
-                square,
-                used,
-                exptimes,
-                warmth,
-                variances,
-            )
+                values, use, state[:, y, x], beside, near, outlier, highest, base, slope, square, used,
+                exptimes, warmth, variances,
+            )  # fmt: skip
             if several:
                 for i in range(number):
-                    expected = exptimes[i] * base * (1.0 + slope * warmth[i])
-                    # no cosmic ray lowers a value
-                    if values[i] < expected - outlier * np.sqrt(variances[i] + max(expected, 0.0)):
+                    if _low(values[i], highest, slope, i, outlier, exptimes, warmth, variances):
                         beside[i] = -np.inf
                     elif not np.isfinite(beside[i]):
                         beside[i] = _beside(
@@ -655,6 +652,19 @@ def _fit_rates(
                 excess = square / (used - 1.0)
                 if excess > 1.0 + 3.0 * np.sqrt(2.0 / (used - 1.0)):
                     spread *= excess
+            if penalty > 0.0 and number > 2 and stretches[y, x] == 1:
+                spread += _doubt(
+                    values,
+                    state[:, y, x],
+                    beside,
+                    near,
+                    changed[y, x],
+                    base,
+                    slope,
+                    exptimes,
+                    warmth,
+                    exact_at,
+                )
             rate[y, x], variance[y, x] = value, spread
     return rate, variance, stretches
 
@@ -739,10 +749,44 @@ def _one_rate(
 
 
 @njit(nogil=True, cache=True)
-def _suspect(values, use, state, beside, near, rate, slope, square, used, exptimes, warmth, variances):
-    """Whether a series may hold more than one rate: hits in a row or without a track, scatter, or drifting sums."""
+def _doubt(values, state, beside, near, changed, rate, slope, exptimes, warmth, exact_at):
+    """Variance of a single rate for hits that were left out, and may have been the pixel's own."""
+    number = values.size
+    first, last = 0, number - 1
+    while first < number and state[first] == 1:
+        first += 1
+    while last >= 0 and state[last] == 1:
+        last -= 1
+    total = variance = 0.0
+    for i in range(number):
+        total += exptimes[i] * (1.0 + slope * warmth[i])
+        if state[i] == 1:
+            probability = _LONE if beside[i] < near else _AT_END if changed and not first < i < last else 0.0
+            variance += probability * (values[i] - exptimes[i] * rate * (1.0 + slope * warmth[i])) ** 2
+    return variance * ((1.0 + slope * exact_at) / total) ** 2
+
+
+@njit(nogil=True, cache=True)
+def _low(value, rate, slope, i, outlier, exptimes, warmth, variances):
+    """Whether a value is too low for a rate, which no cosmic ray and no wing of one does."""
+    expected = exptimes[i] * rate * (1.0 + slope * warmth[i])
+    return value < expected - outlier * np.sqrt(variances[i] + max(expected, 0.0))
+
+
+@njit(nogil=True, cache=True)
+def _suspect(
+    values, use, state, beside, near, outlier, highest, rate, slope, square, used, exptimes, warmth, variances
+):
+    """Whether a series may hold more than one rate.
+
+    Hits in a row or without a track tell, low values in any dark, hits without a track at either end among hits only,
+    scatter, or drifting sums.
+    """
+    number = values.size
     alone = row = 0
-    for i in range(values.size):
+    for i in range(number):
+        if _low(values[i], highest, slope, i, outlier, exptimes, warmth, variances):
+            return True
         if state[i] == 1:
             row += 1
             alone += beside[i] < near
@@ -750,14 +794,23 @@ def _suspect(values, use, state, beside, near, rate, slope, square, used, exptim
                 return True
         elif state[i] == 0:
             row = 0
-    if beside[0] < near or beside[-1] < near:
-        return True
+    # a change just after the first dark or before the last ones
+    for i in range(number):
+        if state[i] != 1:
+            break
+        if beside[i] < near:
+            return True
+    for i in range(number - 1, -1, -1):
+        if state[i] != 1:
+            break
+        if beside[i] < near:
+            return True
     if used < 4:
         return False
     if square > used - 1.0 + 3.5 * np.sqrt(2.0 * (used - 1.0)):
         return True
     total = largest = 0.0
-    for i in range(values.size):
+    for i in range(number):
         if use[i]:
             expected = exptimes[i] * rate * (1.0 + slope * warmth[i])
             total += (values[i] - expected) / np.sqrt(variances[i] + max(expected, 0.0))
@@ -819,7 +872,7 @@ def _several_rates(
             count += not out[k]
     if count < 2:
         return count, 0.0, 0.0
-    rates, spreads = np.zeros(count), np.zeros(count)
+    rates, spreads, tilts = np.zeros(count), np.zeros(count), np.zeros(count)
     for j in range(count):
         total, seen = 0.0, 0
         for k in range(n):
@@ -840,6 +893,12 @@ def _several_rates(
             if aa > 0.0:
                 rates[j] = ar / aa
                 spreads[j] = 1.0 / aa
+        # each rate has a slope of its own
+        own = _slope(rates[j], log_rates, slopes)
+        scale = 1.0 + own * exact_at
+        tilts[j] = max(rates[j] - usual, 0.0) * scale
+        rates[j] *= scale
+        spreads[j] *= scale * scale
     # every dark counts: those that a cosmic ray hides have the rate of their stretch; between two, either's
     following = 0
     total_time = mean = unknown = 0.0
@@ -860,7 +919,6 @@ def _several_rates(
         mean += times[j] / total_time * rates[j]
         variance += (times[j] / total_time) ** 2 * spreads[j]
     warm /= np.maximum(times, 1e-30)
-    slope = _slope(mean, log_rates, slopes)
     chosen = np.argmax(times)
     if longest:
         mean, variance = rates[chosen], spreads[chosen]
@@ -870,10 +928,9 @@ def _several_rates(
     tilt = 0.0
     for j in range(count):
         share = times[j] / total_time if not longest else 1.0 if j == chosen else 0.0
-        tilt += share * max(rates[j] - usual, 0.0) * (warm[j] - exact_at) / (1.0 + slope * warm[j])
+        tilt += share * tilts[j] * (warm[j] - exact_at) / (1.0 + slope * warm[j])
     variance += (scatter * tilt) ** 2
-    scale = 1.0 + slope * exact_at
-    return count, mean * scale, variance * scale * scale
+    return count, mean, variance
 
 
 class Recipe(NamedTuple):
@@ -949,6 +1006,7 @@ def combine_darks(
     model: DarkModel,
     recipe: Recipe,
     threads: int = 1,
+    changed: np.ndarray | None = None,
 ) -> DarkRates:
     """Dark rates of a stack of darks.
 
@@ -967,6 +1025,8 @@ def combine_darks(
         How to do it.
     threads : int
         Threads to work in.
+    changed : numpy.ndarray, optional
+        As in `fit_rates`.
 
     Returns
     -------
@@ -1044,6 +1104,7 @@ def combine_darks(
         fitted = fit_rates(
             stack, before, state, model, wings, **limits,
             penalty=recipe.penalty, near=recipe.near, exact_at=recipe.exact_at, longest=recipe.longest,
+            changed=None if changed is None else changed[wide(rows)[0]],
         )  # fmt: skip
         rate[rows], variance[rows], stretches[rows] = (image[inner] for image in fitted)
         if doubt > 0.0:

@@ -5,13 +5,14 @@ the origin of a hot column takes up its charge. All of it arrives in the virtual
 drift of the bias level along the lines is the slope of a straight line through these rows
 (`refstis.calibration.blevcorr`), so a few tens of columns with some DN pull it.
 
-The same charge is in the line that is read last, which has passed (nearly) all of its column too, and it is not in the
-line that is read first. The structure of the column itself and the drift of the level are in both, and cancel:
+What a pixel gives to that which passes it is proportional to its own dark current, and so is what it has collected
+itself before the read-out. So the charge of a column in the virtual rows is proportional to the sum of its hot pixels
+in the mean of the frames (or in their superbias),
 
-.. math:: q_i = \mathrm{med}_{j \in \mathrm{last}}\,\bar S_{ji} - \mathrm{med}_{j \in \mathrm{first}}\,\bar S_{ji}
+.. math:: q_i = k \sum_j h_{ji},
 
-with the mean :math:`\bar S` over the frames. Less :math:`q_i`, columns whose virtual rows still stand out of the
-straight line (origins within the last lines) take no part.
+and *k*, the time of a row over the time that a pixel collects, is found together with the line, from the same virtual
+rows. Columns whose virtual rows still stand out of the line (hot columns that no hot pixel tells of) take no part.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["add_clipped", "gained_charge", "standing_out"]
+__all__ = ["add_clipped", "add_frame", "column_gain", "hot_charge"]
 
 # Most repetitions of clip and fit.
 REPETITIONS = 50
+# A standard deviation in median absolute deviations.
+_MAD = 1.482602218505602
 
 
 @njit(nogil=True, cache=True)
@@ -46,60 +49,86 @@ def add_clipped(window, level, limit, total, count):
                 count[y, x] += 1
 
 
-def gained_charge(last: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Charge that each column gains on the way to the virtual rows, relative to that of the typical column.
+@njit(nogil=True, cache=True)
+def add_frame(frame, level, total):
+    """Add a frame less its level to a sum, in place.
 
     Parameters
     ----------
-    last, first : numpy.ndarray
-        Mean of the frames: the lines read last and those read first, by columns (DN). NaN where there is no value.
+    frame : numpy.ndarray
+        Pixels (DN).
+    level : float
+        Level (DN).
+    total : numpy.ndarray
+        Sum, float32, of the shape of the frame.
+    """
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            total[y, x] += np.float32(np.float64(frame[y, x]) - level)
+
+
+def hot_charge(image: np.ndarray, sigma: float = 4.0) -> np.ndarray:
+    """Sum of the hot pixels of each column of an image.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Mean of biases, or a superbias (DN).
+    sigma : float
+        Least significance of a hot pixel, in standard deviations of the image less the medians of its rows and columns.
 
     Returns
     -------
     numpy.ndarray
-        One row, float64 (DN); 0 where a column has no value.
+        One row, float64 (DN).
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(1).normal(0.0, 0.1, (50, 4))
+    >>> image[20:22, 1] += [100.0, 20.0]
+    >>> hot_charge(image, 5.0).round().tolist()
+    [0.0, 120.0, 0.0, 0.0]
     """
-    with np.errstate(invalid="ignore"):
-        gained = _column_median(last) - _column_median(first)
-    known = np.isfinite(gained)
-    if not known.any():
-        return np.zeros(gained.shape)
-    return np.where(known, gained - np.median(gained[known]), 0.0)
+    residual = image - np.median(image, axis=1, keepdims=True)
+    residual -= np.median(residual, axis=0)
+    spread = _MAD * np.median(np.abs(residual))
+    return np.where(residual > sigma * spread, residual, 0.0).sum(axis=0, dtype=np.float64)
 
 
-def _column_median(lines):
-    known = np.isfinite(lines).any(axis=0)
-    median = np.full(lines.shape[1], np.nan)
-    median[known] = np.nanmedian(lines[:, known], axis=0)
-    return median
-
-
-def standing_out(virtual: np.ndarray, sigma: float) -> np.ndarray:
-    """Columns of the virtual overscan that stand out of a straight line.
+def column_gain(virtual: np.ndarray, charge: np.ndarray, sigma: float = 3.0) -> tuple[float, np.ndarray]:
+    """What columns gain for each DN of their hot pixels, and columns that stand out.
 
     Parameters
     ----------
     virtual : numpy.ndarray
         Mean of the virtual rows over rows and frames (DN), one row; NaN where there is no value.
+    charge : numpy.ndarray
+        Sum of the hot pixels of each column (DN).
     sigma : float
         Limit in standard deviations, which are taken from the median absolute deviation.
 
     Returns
     -------
-    numpy.ndarray
-        Boolean row, true where there is no value, too.
+    gain : float
+        The share *k* of the charge that arrives in the virtual rows; 0 where hot pixels do not tell it.
+    outside : numpy.ndarray
+        Boolean row: columns that stand out of the straight line plus *k* times their charge, or have no value.
     """
-    x = np.arange(virtual.size, dtype=np.float64)
+    place = np.arange(virtual.size) / virtual.size - 0.5
+    terms = np.stack([np.ones(virtual.size), place, charge], axis=1)
     known = np.isfinite(virtual)
-    kept = known.copy()
+    kept, gain = known.copy(), 0.0
     for _ in range(REPETITIONS):
-        if np.count_nonzero(kept) < 3:
+        if np.count_nonzero(kept) < 4:
             break
-        residual = virtual - np.polyval(np.polyfit(x[kept], virtual[kept], 1), x)
+        # where no column has any, the least solution gives it no share
+        fit = np.linalg.lstsq(terms[kept], virtual[kept], rcond=None)[0]
+        gain = float(fit[2])
+        residual = virtual - terms @ fit
         centre = np.median(residual[known])
-        spread = 1.482602218505602 * np.median(np.abs(residual[known] - centre))
+        spread = _MAD * np.median(np.abs(residual[known] - centre))
         now = known & (np.abs(residual - centre) <= sigma * spread)
         if (now == kept).all():
             break
         kept = now
-    return ~kept
+    return gain, ~kept

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from refstis.calibration.geometry import overscan_geometry
-from refstis.calibration.overscan import add_clipped, gained_charge, standing_out
+from refstis.calibration.overscan import add_clipped, add_frame, column_gain, hot_charge
 from refstis.datamodels.dq import DataQuality
 from refstis.datamodels.pixels import Pixels
 from refstis.errors import InputError
@@ -25,12 +25,14 @@ logger = logging.getLogger(__name__)
 CLIP = 6.0
 # Least fraction of the values of a column that must not have been clipped.
 WHOLE = 0.9
+# Groups of frames whose means are compared, so that no cosmic ray is taken for a hot pixel.
+GROUPS = 9
 
 
 class CleanOverscanStep(RefstisStep):
     """Take the charge of hot columns and hot pixels out of the virtual overscan, so that it does not pull the drift.
 
-    Biases are looked at together. Darks take the charge from their superbias, and together tell what it does not show.
+    Hot pixels of biases are those of their mean, hot pixels of darks those of their superbias.
     """
 
     class_alias = "clean_overscan"
@@ -38,7 +40,7 @@ class CleanOverscanStep(RefstisStep):
 
     spec = """
     skip     = boolean(default=True)  # refstis 0.8 does not do this
-    fraction = float(min=0.001, max=0.5, default=0.1)  # Fraction of the lines that are read last, and first
+    hot      = float(min=0, default=4.0)  # Least significance of a hot pixel, which tells of its charge (sigma)
     sigma    = float(min=0, default=3.0)  # Columns that still stand out by this many standard deviations are flagged
     """
 
@@ -81,82 +83,76 @@ class CleanOverscanStep(RefstisStep):
 
     def _of_frames(self, exposures, geometry):
         """Charge of each column by exposure, the same for all, and columns to leave out, from the frames themselves."""
-        windows = _windows(geometry, exposures[0].imsets[0].sci.shape, self.fraction)
-        means, whole = self._means(exposures, geometry, windows)
-        charge = gained_charge(means[1], means[2])
-        return {one.name: charge for one in exposures}, self._standing_out(means[0], whole, charge)
+        rows, columns = geometry.trim(exposures[0].imsets[0].sci.shape)
+        virtual, image = self._means(exposures, geometry, whole_frames=True)
+        charge = hot_charge(image[rows, columns], self.hot)
+        gain, flagged = column_gain(virtual, charge, self.sigma)
+        return {one.name: gain * charge for one in exposures}, flagged
 
     def _of_darks(self, darks, geometry):
-        """Charge of each column by dark, from their superbiases, and columns to leave out.
-
-        A superbias does not show what is gained beyond the middle of the lines that are read last, and of a column that
-        begins among the lines that are read first it shows nothing; the virtual rows of all darks show both.
-        """
-        found: dict[str, tuple] = {}
-        charges, left_out = {}, False
+        """Charge of each column by dark, from their superbiases, and columns to leave out, from all darks."""
+        found: dict[str, np.ndarray] = {}
+        charges = {}
         for dark in darks:
             name = self.get_reference(dark, "biasfile").name
             if name not in found:
                 found[name] = self._of_superbias(dark, geometry)
-            charges[dark.name], flagged = found[name]
-            left_out = left_out | flagged
-        windows = _windows(geometry, darks[0].imsets[0].sci.shape, self.fraction)[:1]
-        means, whole = self._means(darks, geometry, windows)
-        charge = np.mean([charges[dark.name] for dark in darks], axis=0)
-        return charges, left_out | self._standing_out(means[0], whole, charge)
+            charges[dark.name] = found[name]
+        virtual, _ = self._means(darks, geometry)
+        gain, flagged = column_gain(
+            virtual, np.mean([charges[dark.name] for dark in darks], axis=0), self.sigma
+        )
+        return {name: gain * charge for name, charge in charges.items()}, flagged
 
-    def _means(self, exposures, geometry, windows):
-        """Mean of the frames in some windows, and columns whose first window was hardly clipped."""
+    def _means(self, exposures, geometry, *, whole_frames=False):
+        """Mean of the virtual rows by column, NaN where it was clipped; if asked for, the frames without rays."""
         first = exposures[0]
         shape = first.imsets[0].sci.shape
         ccd = ccd_parameters(self, first)
         limit = CLIP * ccd.readnoise / ccd.gain
         columns = geometry.trim(shape)[1]
         section = slice(geometry.section[0], geometry.section[1] + 1)
-        sums = [
-            (np.zeros((w.stop - w.start, shape[1])), np.zeros((w.stop - w.start, shape[1]), dtype=np.int64))
-            for w in windows
-        ]
+        rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
+        total = np.zeros((rows.stop - rows.start, shape[1]))
+        count = np.zeros(total.shape, dtype=np.int64)
+        frames = sum(len(exposure.imsets) for exposure in exposures)
+        groups = np.zeros((min(frames, GROUPS), *shape) if whole_frames else (0, 0, 0), dtype=np.float32)
+        members = np.zeros(max(len(groups), 1))
+        number = 0
         for exposure in exposures:
             for imset in exposure.imsets:
-                for window, (total, count) in zip(windows, sums, strict=True):
-                    pixels = np.ascontiguousarray(imset.sci[window])
-                    add_clipped(pixels, float(np.median(pixels[:, section])), limit, total, count)
+                pixels = np.ascontiguousarray(imset.sci[rows])
+                level = float(np.median(pixels[:, section]))
+                add_clipped(pixels, level, limit, total, count)
+                if whole_frames:
+                    group = number % len(groups)
+                    add_frame(np.ascontiguousarray(imset.sci[:]), level, groups[group])
+                    members[group] += 1
+                number += 1
             exposure.release()
-        with np.errstate(invalid="ignore"):
-            means = [np.where(count > 0, total / count, np.nan)[:, columns] for total, count in sums]
-        frames = sum(len(exposure.imsets) for exposure in exposures)
-        return means, (sums[0][1][:, columns] > WHOLE * frames).all(axis=0)
-
-    def _standing_out(self, virtual, whole, charge):
         # of a column so hot that its values were clipped nobody knows the mean
-        profile = np.full(charge.size, np.nan)
-        profile[whole] = virtual[:, whole].mean(axis=0) - charge[whole]
-        return standing_out(profile, self.sigma)
+        known = np.all(count[:, columns] > WHOLE * frames, axis=0)
+        virtual = np.full(known.size, np.nan)
+        virtual[known] = (total[:, columns][:, known] / count[:, columns][:, known]).mean(axis=0)
+        for image, frames_of_it in zip(groups, members, strict=False):
+            image /= frames_of_it
+        return virtual, np.median(groups, axis=0, overwrite_input=True) if whole_frames else None
 
     def _of_superbias(self, exposure, geometry):
         found = self.get_reference(exposure, "biasfile")
-        shape = exposure.imsets[0].sci.shape
-        rows, columns = geometry.trim(shape)
-        nothing = (
-            np.zeros(columns.stop - columns.start),
-            np.zeros(columns.stop - columns.start, dtype=np.bool_),
-        )
+        rows, columns = geometry.trim(exposure.imsets[0].sci.shape)
+        nothing = np.zeros(columns.stop - columns.start)
         if found.path is None:
             return nothing
         _, image = open_reference(found.path)
         if image.sci.shape != (rows.stop - rows.start, columns.stop - columns.start):
             logger.warning(
-                "%s: %s has another mode; the virtual overscan stays as it is.", exposure.name, found.name
+                "%s: %s has another mode; only columns that stand out are left out of the virtual overscan.",
+                exposure.name,
+                found.name,
             )
             return nothing
-        _, last, start = (
-            slice(w.start - rows.start, w.stop - rows.start) for w in _windows(geometry, shape, self.fraction)
-        )
-        charge = gained_charge(image.sci[last].astype(np.float64), image.sci[start].astype(np.float64))
-        ccd = ccd_parameters(self, exposure)
-        # where that much was gained, some of it was gained within the last lines, too
-        return charge, np.abs(charge) > self.sigma * ccd.readnoise / ccd.gain
+        return hot_charge(image.sci, self.hot)
 
 
 def _geometry(exposure):
@@ -167,17 +163,6 @@ def _geometry(exposure):
         )
     except ValueError as error:
         raise InputError(f"{exposure.name}: {error}. Repair the header or leave the exposure out.") from None
-
-
-def _windows(geometry, shape, fraction):
-    """Rows of the frame: virtual ones, the lines read last before them, and those read first but for the very first."""
-    rows, _ = geometry.trim(shape)
-    virtual = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
-    count = max(1, round(fraction * (rows.stop - rows.start)))
-    low, high = slice(rows.start, rows.start + count), slice(rows.stop - count, rows.stop)
-    if virtual.start < rows.start:
-        return virtual, low, slice(high.start - 1, high.stop - 1)
-    return virtual, high, slice(low.start + 1, low.stop + 1)
 
 
 class _Cleaned:

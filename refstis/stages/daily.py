@@ -7,10 +7,12 @@ import logging
 import numpy as np
 
 from refstis.calibration.daily import prefer_nearest
+from refstis.calibration.darkcorr import DRK_VS_T
 from refstis.datamodels.exposure import Imset
 from refstis.errors import InputError
 from refstis.stages.base import RefstisStep
 from refstis.stages.biascorr import reference_image
+from refstis.stages.tempcorr import as_collected
 
 __all__ = ["DailyStep"]
 
@@ -55,12 +57,18 @@ class DailyStep(RefstisStep):
         if self.moment is None:
             logger.info("%s: no moment is given, the superdark stays as it is.", superdark.name)
             return superdark
+        # such a superdark has a law of its own, which its darks are brought to
+        law = float(superdark.primary.get("DRK_VS_T", DRK_VS_T)) if "EXACT_AT" in superdark.primary else None
         rates, distances, exptimes, first = [], [], [], None
         for dark in (self.open(one) for one in darks):
             first = first or dark
             gain = float(dark.primary["ATODGAIN"])
             for imset in (one for one in dark.imsets if one.good):
-                rates.append(imset.sci[:] * np.float32(gain / imset.exptime))
+                scale = gain
+                if law is not None:
+                    collected, warmth = as_collected(self, dark, imset)
+                    scale = float(collected) / (1.0 + law * warmth)
+                rates.append(imset.sci[:] * np.float32(scale / imset.exptime))
                 distances.append(float(imset.sci_header["EXPSTART"]) - self.moment)
                 exptimes.append(imset.exptime)
         if first is None or len(rates) < _FEWEST:

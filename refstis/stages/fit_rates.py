@@ -12,13 +12,13 @@ import numpy as np
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.calibration.darkfit import DarkModel, Recipe, combine_darks, superbias_variance
 from refstis.calibration.superdark import draw_to_surroundings
-from refstis.calibration.tempcorr import dark_scale_factor
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
 from refstis.errors import ConfigurationError, InputError
 from refstis.stages.base import RefstisStep
 from refstis.stages.biascorr import open_reference
+from refstis.stages.tempcorr import as_collected
 
 __all__ = ["FitRatesStep"]
 
@@ -33,6 +33,7 @@ class FitRatesStep(RefstisStep):
 
     class_alias = "fit_rates"
     exact_at: float | None
+    changed_before: np.ndarray | None = None
 
     spec = """
     skip       = boolean(default=True)  # Whether crcorr and normalize combine the darks, as refstis 0.8 did
@@ -85,7 +86,7 @@ class FitRatesStep(RefstisStep):
                 f"fit_rates: log_rates {self.log_rates} and slopes {self.slopes}; expected as many of both, log_rates "
                 "ascending."
             )
-        scales, warmth = zip(*(self._temperature(*pair) for pair in imsets), strict=True)
+        scales, warmth = zip(*(as_collected(self, *pair) for pair in imsets), strict=True)
         side2 = any(warmth)
         exact = REF_TEMP + float(np.mean(warmth)) if self.exact_at is None else self.exact_at
         model = DarkModel(
@@ -114,7 +115,11 @@ class FitRatesStep(RefstisStep):
         def flags(rows):
             return np.stack([imset.dq[rows] for _, imset in imsets]) if flagged else None
 
-        made = combine_darks(counts, flags, shape, model, recipe, self.threads or os.cpu_count() or 1)
+        changed = self.changed_before
+        made = combine_darks(
+            counts, flags, shape, model, recipe, self.threads or os.cpu_count() or 1,
+            changed if changed is not None and changed.shape == shape else None,
+        )  # fmt: skip
         if not np.isfinite(made.rate).all():
             raise InputError(
                 f"{_names(exposures)}: pixels that are not finite numbers. Leave such files out."
@@ -134,16 +139,19 @@ class FitRatesStep(RefstisStep):
         return self._product(exposures, imsets, made, rate, variance, slope, side2, exact, words)
 
     def as_baseline(self, baseline: Path) -> None:
-        """Give rates at the temperature at which those of a baseline dark are exact, so that both can be compared.
+        """Give rates at the temperature at which those of a baseline dark are exact, and learn what has changed in it.
 
         Parameters
         ----------
         baseline : pathlib.Path
-            The baseline dark. Nothing changes where it does not say, or a temperature is given.
+            The baseline dark. The temperature does not change where it does not say, or one is given.
         """
-        temperature = Exposure.open(baseline).primary.get("EXACT_AT")
+        opened = Exposure.open(baseline)
+        temperature = opened.primary.get("EXACT_AT")
         if self.exact_at is None and temperature is not None:
             self.exact_at = float(temperature)
+        if self.mark:
+            self.changed_before = (opened.imsets[0].dq[:] & np.int16(self.mark)) != 0
 
     def _opened(self, darks):
         if isinstance(darks, ExposureLibrary) or (
@@ -180,24 +188,6 @@ class FitRatesStep(RefstisStep):
                 raise InputError(
                     f"{exposure.name}: EXPTIME is {imset.exptime}; a dark needs its exposure time."
                 )
-
-    def _temperature(self, exposure, imset):
-        """Electrons per DN of the image set as the dark collected them, and its temperature above the reference."""
-        gain = float(exposure.primary["ATODGAIN"])
-        temperature = imset.housing_temperature
-        if temperature is None or not temperature > 0:
-            if exposure.done("TEMPCORR"):
-                raise InputError(
-                    f"{exposure.name}: TEMPCORR is COMPLETE and OCCDHTAV is {temperature}; the scaling cannot be "
-                    "undone. Leave the exposure out, or give it as it was before."
-                )
-            return np.float32(gain), 0.0
-        if not exposure.done("TEMPCORR"):
-            return np.float32(gain), temperature - REF_TEMP
-        # brought to the reference temperature by the law of all pixels, as this pipeline or one before it has it
-        law = getattr(self.parent, "tempcorr", None)
-        slope, reference = (law.slope, law.reference) if law else (DRK_VS_T, REF_TEMP)
-        return np.float32(gain / dark_scale_factor(temperature, slope, reference)), temperature - REF_TEMP
 
     def _superbias_variance(self, imsets, electrons):
         """Variance of the rate that the superbiases leave, as far as their files are known."""

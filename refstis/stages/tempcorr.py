@@ -13,7 +13,7 @@ from refstis.errors import InputError
 from refstis.stages.base import RefstisStep
 from refstis.stages.darkcorr import with_engineering_temperature
 
-__all__ = ["TempCorrStep"]
+__all__ = ["TempCorrStep", "as_collected"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,3 +91,44 @@ class TempCorrStep(RefstisStep):
             sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] * np.float32(factor)),
             err=Pixels(err.shape, np.float32, lambda y, x: scale_uncertainty(err[y, x], factor)),
         )
+
+
+def as_collected(stage, exposure, imset) -> tuple[np.float32, float]:
+    """Scale of a dark as it was collected, whether it was brought to the reference temperature or not.
+
+    Parameters
+    ----------
+    stage : RefstisStep
+        The stage that asks; the law of its pipeline's tempcorr is taken as undone.
+    exposure : Exposure
+        The dark.
+    imset : Imset
+        One of its image sets.
+
+    Returns
+    -------
+    scale : numpy.float32
+        Electrons per DN.
+    warmth : float
+        Temperature above the reference (deg C); 0 where it is not known.
+
+    Raises
+    ------
+    InputError
+        Where the dark was scaled and its temperature is not known any more.
+    """
+    gain = float(exposure.primary["ATODGAIN"])
+    temperature = imset.housing_temperature
+    if temperature is None or not temperature > 0:
+        if exposure.done("TEMPCORR"):
+            raise InputError(
+                f"{exposure.name}: TEMPCORR is COMPLETE and OCCDHTAV is {temperature}; the scaling cannot be "
+                "undone. Leave the exposure out, or give it as it was before."
+            )
+        return np.float32(gain), 0.0
+    if not exposure.done("TEMPCORR"):
+        return np.float32(gain), temperature - REF_TEMP
+    # brought to the reference temperature by the law of all pixels, as this pipeline or one before it has it
+    law = getattr(stage.parent, "tempcorr", None)
+    slope, reference = (law.slope, law.reference) if law else (DRK_VS_T, REF_TEMP)
+    return np.float32(gain / dark_scale_factor(temperature, slope, reference)), temperature - REF_TEMP

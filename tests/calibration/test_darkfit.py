@@ -253,6 +253,64 @@ def test_a_pixel_that_turned_hot_has_the_mean_of_its_rates():
     assert combined(stack, about, penalty=0.0).rate[14, 7] < 0.03
 
 
+def test_each_rate_of_a_pixel_has_its_own_slope():
+    about = model(40, np.linspace(1.0, 3.0, 40), scatter=0.0)
+    rate = np.full((32, 32), 0.018)
+    stack = expected(rate, about).astype("f4")
+    stack[22:, 9, 9] = expected(np.array([[7.0]]), about)[22:, 0, 0]
+    made = combined(stack, about, exact_at=2.0)
+    at_two_degrees = [r * (1.0 + 2.0 * np.interp(np.log10(r), LOGS, SLOPES)) for r in (0.018, 7.0)]
+    assert made.rate[9, 9] == pytest.approx((22 * at_two_degrees[0] + 18 * at_two_degrees[1]) / 40, rel=2e-3)
+    longest = combined(stack, about, exact_at=2.0, longest=True)
+    assert longest.rate[9, 9] == pytest.approx(at_two_degrees[0], rel=2e-2)
+
+
+def test_a_dark_beside_a_ray_tells_that_a_pixel_was_not_hot_yet():
+    about = model(14, scatter=0.0)
+    rate = np.full((32, 32), 0.018)
+    stack = drawn(rate, about)
+    stack[1:, 9, 9] = drawn(np.array([[0.5]]), about, seed=2)[1:, 0, 0]
+    # raises the neighbours of the pixel in the only dark that has another rate, and not the pixel
+    stack[0, 8, 10] += 500.0
+    stack[0, 9, 10] += 45.0
+    made = combined(stack, about, longest=True)
+    assert made.stretches[9, 9] == 2
+    assert abs(made.rate[9, 9] - 0.5) < 0.02
+    # the dark that disagrees is in the variance
+    assert made.variance[9, 9] == pytest.approx(0.48**2 / 14, rel=0.2)
+
+
+def test_a_change_before_the_last_darks_is_seen_where_a_ray_hit_beside_it_in_the_last():
+    about = model(14, scatter=0.0)
+    rate = np.full((32, 32), 0.018)
+    stack = drawn(rate, about)
+    stack[12:, 9, 9] = drawn(np.array([[4.0]]), about, seed=2)[12:, 0, 0]
+    stack[13, 10, 9:12] += 900.0
+    made = combined(stack, about)
+    assert made.stretches[9, 9] == 2
+    assert made.rate[9, 9] == pytest.approx((12 * 0.018 + 2 * 4.0) / 14, rel=0.02)
+
+
+def test_hits_that_may_have_been_changes_are_in_the_variance():
+    about = model(14, scatter=0.0)
+    rate = np.full((32, 32), 0.018)
+    stack = drawn(rate, about)
+    share = 900.0 / (1100.0 * 14 * (1.0 + 2.0 * np.interp(np.log10(0.018), LOGS, SLOPES)))
+    # no track beside the first; the second, in the last dark, has one
+    stack[6, 9, 9] += 900.0
+    stack[13, 20, 20:22] += 900.0
+    changed = np.zeros(rate.shape, dtype=bool)
+    changed[20, 20] = True
+    made = combined(stack, about)
+    told = darkfit.combine_darks(everything(stack), no_flags, rate.shape, about, Recipe(), changed=changed)
+    usual = np.median(made.variance)
+    assert made.variance[9, 9] - usual == pytest.approx(0.5 * share**2, rel=0.15)
+    # of pixels that never changed a track is believed
+    assert made.variance[20, 20] < 1.5 * usual
+    assert told.variance[20, 20] - usual == pytest.approx(0.1 * share**2, rel=0.15)
+    np.testing.assert_array_equal(told.rate, made.rate)
+
+
 def test_where_nothing_is_left_an_uncertainty_is():
     about = model(6)
     rate = np.full((8, 9), 0.02)

@@ -52,3 +52,27 @@ def test_rates_are_those_around_the_moment(day, expected):
 def test_two_image_sets_are_too_few():
     with pytest.raises(InputError, match=r"2 image set.*at least 3"):
         DailyStep(moment=BEGIN).process(superdark(), darks(2))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_darks_follow_the_law_of_a_superdark_that_has_its_own(scaled):
+    warmth, law = np.array([1.5, 2.0, 2.5, 2.0, 1.5, 2.0]), 0.075
+    frames = []
+    for day, (dark, above) in enumerate(zip(darks(last_hot=0), warmth, strict=True)):
+        counts = arrays(dark).sci.copy()
+        # 2 e-/s at the reference temperature, where the law of the superdark holds
+        counts[7, 9] = 1100.0 * 2.0 * (1.0 + law * above) / 2.0
+        if scaled:
+            counts /= np.float32(1.0 + 0.07 * above)
+        headers = [{"EXPSTART": BEGIN + day, "EXPTIME": 1100.0, "OCCDHTAV": 18.0 + above}]
+        primary = DARK | ({"TEMPCORR": "COMPLETE"} if scaled else {})
+        frames.append(in_memory([counts], headers=headers, primary=primary))
+    dark = superdark().changed({"DRK_VS_T": law, "EXACT_AT": 20.0})
+    found = DailyStep(moment=BEGIN + 5.0).process(dark, frames)
+    assert arrays(found).sci[7, 9] == pytest.approx(2.0, rel=1e-5)
+    # without the keyword the darks are taken as they are
+    if scaled:
+        plain = DailyStep(moment=BEGIN + 5.0).process(superdark(), frames)
+        assert arrays(plain).sci[7, 9] == pytest.approx(
+            2.0 * (1.0 + law * 2.0) / (1.0 + 0.07 * 2.0), rel=1e-3
+        )

@@ -163,6 +163,33 @@ def test_of_a_pixel_that_changed_the_longest_rate():
     assert "have the longest of their rates" in longest.procedure[-1]
 
 
+def test_the_week_learns_from_its_baseline_what_has_changed(tmp_path):
+    frames = darks()
+    last = frames[-1].imsets[0]
+    counts = last.sci[:].copy()
+    # a track in the last dark, as of a cosmic ray
+    counts[20, 20:23] += 600.0
+    frames[-1] = in_memory(
+        [counts],
+        headers=[{key: last.sci_header[key] for key in ("EXPSTART", "EXPTIME", "OCCDHTAV")}],
+        primary={"ATODGAIN": GAIN, "READNSE": NOISE},
+    )
+    flags = np.zeros(SHAPE, "i2")
+    flags[20, 20] = 1024
+    path = tmp_path / "base.fits"
+    in_memory([np.full(SHAPE, 0.02, "f4")], 0.001, flags).changed({"FILETYPE": "DARK IMAGE"}).save(path)
+    told, alone = fit(mark=1024), fit()
+    for one in (told, alone):
+        one.as_baseline(path)
+    told, alone = (arrays(one.process(frames)) for one in (told, alone))
+    np.testing.assert_array_equal(told.sci, alone.sci)
+    more = np.sqrt(told.err.astype(float) ** 2 - alone.err.astype(float) ** 2)
+    # 1200 e- of ten darks at 2 deg C above the reference, with a probability of a tenth
+    assert more[20, 20] == pytest.approx(np.sqrt(0.1) * 1200.0 / (11000.0 * 1.15), rel=0.06)
+    more[20, 20] = 0.0
+    assert not more.any()
+
+
 # -------------------------------------------------------------- week and month
 
 
