@@ -440,38 +440,50 @@ def collect(options: argparse.Namespace, profiles: Mapping[str, str]) -> list[di
 
 
 def summary(rows: Iterable[Mapping[str, Any]], profiles: Iterable[str]) -> str:
-    """Medians and ranges as Markdown: one table for each kind of product and epoch."""
-    rows = list(rows)
-    profiles = list(profiles)
+    """Medians as Markdown: of two profiles beside each other with ranges and limits, of more of them one in a line."""
+    rows, profiles = list(rows), list(profiles)
+    epochs = list(dict.fromkeys(row["epoch"] for row in rows))
     lines = []
     for product in dict.fromkeys(row["product"] for row in rows):
-        for epoch in dict.fromkeys(row["epoch"] for row in rows):
-            mine = [row for row in rows if row["product"] == product and row["epoch"] == epoch]
-            if not mine:
-                continue
-            frames = sorted({row["frames"] for row in mine})
-            words = f" of {frames[0]} to {frames[-1]} frames" if frames[-1] else ""
-            lines += [f"### {product}{words}, {epoch}", "", f"| | {' | '.join(profiles)} | limit |"]
-            lines.append("|---|" + "---:|" * (len(profiles) + 1))
-            for name in mine[0]["figures"]:
+        mine = [row for row in rows if row["product"] == product]
+        names = list(mine[0]["figures"])
+        frames = sorted({row["frames"] for row in mine})
+        words = f", {frames[0]} to {frames[-1]} frames" if frames[-1] else ""
+        lines += [f"### {product}{words}", ""]
+        if len(profiles) == 2:
+            lines += [f"| | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
+            for name in names:
                 cells = [
-                    _cell([row["figures"][name] for row in mine if row["profile"] == profile])
-                    for profile in profiles
+                    _pair([row for row in mine if row["epoch"] == epoch], name, profiles) for epoch in epochs
                 ]
-                limits = [row["limits"][name] for row in mine if name in row["limits"]]
-                limit = _number(statistics.median(limits)) if limits else ""
-                lines.append(f"| {name} | {' | '.join(cells)} | {limit} |")
-            lines.append("")
+                lines.append(f"| {name} | {' | '.join(cells)} |")
+        else:
+            lines += [f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+            for profile in profiles:
+                own = [row["figures"] for row in mine if row["profile"] == profile]
+                cells = [_number(_median(figures[name] for figures in own)) for name in names]
+                lines.append(f"| {profile} | {' | '.join(cells)} |")
+        lines.append("")
     return "\n".join(lines)
 
 
-def _cell(values: list[float]) -> str:
-    values = [value for value in values if np.isfinite(value)]
-    if not values:
-        return ""
-    if len(values) == 1:
-        return _number(values[0])
-    return f"{_number(statistics.median(values))} ({_number(min(values))} to {_number(max(values))})"
+def _pair(rows: list[Mapping[str, Any]], name: str, profiles: list[str]) -> str:
+    """The medians of a figure with either profile, the range of the second one, and the limit."""
+    first, second = ([row["figures"][name] for row in rows if row["profile"] == one] for one in profiles)
+    cell = f"{_number(_median(first))} → **{_number(_median(second))}**"
+    known = [value for value in second if np.isfinite(value)]
+    if len(known) > 1:
+        cell += f" ({_number(min(known))} to {_number(max(known))})"
+    limits = [row["limits"][name] for row in rows if name in row["limits"]]
+    # what the name of a figure says already needs no limit
+    if limits and statistics.median(limits) not in (0.0, 1.0, 100.0):
+        cell += f"; limit {_number(statistics.median(limits))}"
+    return cell
+
+
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return statistics.median(known) if known else np.nan
 
 
 def _number(value: float) -> str:
