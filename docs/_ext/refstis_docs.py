@@ -235,6 +235,23 @@ class Configuration(Generated):
             yield f"```yaml\n{path.read_text().rstrip()}\n```"
 
 
+class Modules(Generated):
+    """The pages that `write_api_pages` writes, with the first line of each module's docstring."""
+
+    def parts(self):
+        pages = sorted((Path(self.env.srcdir) / "reference" / "generated").glob("*.md"))
+        yield table(
+            ["module", "what it is"],
+            [
+                (
+                    f"[refstis.{page.stem}](generated/{page.name})",
+                    inspect.getdoc(importlib.import_module(f"refstis.{page.stem}")).splitlines()[0],
+                )
+                for page in pages
+            ],
+        )
+
+
 def write_api_pages(app):
     """One page for each room of the package, with all that its modules offer in __all__."""
     folder = Path(app.srcdir) / "reference" / "generated"
@@ -277,6 +294,7 @@ def setup(app):
     app.add_directive("refstis-commands", Commands)
     app.add_directive("refstis-dq", QualityBits)
     app.add_directive("refstis-configuration", Configuration)
+    app.add_directive("refstis-modules", Modules)
     app.connect("autodoc-process-docstring", mark_sections)
     app.connect("builder-inited", write_api_pages)
     app.connect("builder-inited", draw_figures)
