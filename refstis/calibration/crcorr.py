@@ -42,6 +42,8 @@ NOT_COSMIC_RAY = ~COSMIC_RAY
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
 TILE_BYTES = 16 * 2**20
+# Pixels that are looked at together for whether there is anything to do.
+LOOKED_AT = 64
 # Floats that a line of the stack is longer than one of the image.
 LINE_PADDING = 16
 # Rows that the sky is taken of at a time, histograms side by side, the range (DN) that pixels are counted in first, and
@@ -392,9 +394,15 @@ def _flag_line(rate, guess, limit, spill, psig2, flags):
         d = rate[x] - guess[x]
         d2 = d * d
         flags[x] = np.uint8(d2 > limit[x]) | (np.uint8(not (d2 <= psig2 * spill[x])) << np.uint8(1))
+    return _any_odd(flags)
+
+
+@njit(nogil=True, cache=True)
+def _any_odd(values):
+    """1 where any of the values is odd: there is a hit or, in a mask, a pixel that is rejected."""
     found = np.uint8(0)
-    for x in range(rate.shape[0]):
-        found |= flags[x]
+    for x in range(values.shape[0]):
+        found |= values[x]
     return found & np.uint8(1)
 
 
@@ -415,18 +423,22 @@ def _mark(flags, hits, excluded, has_excluded, width, rej2, mask, marked):
     for y in range(rows):
         if not hits[y]:
             continue
-        for x in range(columns):
-            if not flags[y, x] & 1 or mask[y, x] == EXCLUDED:
+        for begin in range(0, columns, LOOKED_AT):
+            end = min(begin + LOOKED_AT, columns)
+            if not _any_odd(flags[y, begin:end]):
                 continue
-            mask[y, x] = HIT
-            marked[y] = True
-            for j in range(max(y - width, 0), min(y + width, rows - 1) + 1):
-                for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
-                    if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
-                        continue
-                    if flags[j, i] & 2 and mask[j, i] != HIT:
-                        mask[j, i] = SPILL
-                        marked[j] = True
+            for x in range(begin, end):
+                if not flags[y, x] & 1 or mask[y, x] == EXCLUDED:
+                    continue
+                mask[y, x] = HIT
+                marked[y] = True
+                for j in range(max(y - width, 0), min(y + width, rows - 1) + 1):
+                    for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
+                        if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
+                            continue
+                        if flags[j, i] & 2 and mask[j, i] != HIT:
+                            mask[j, i] = SPILL
+                            marked[j] = True
 
 
 @njit(nogil=True, cache=True)
@@ -472,11 +484,15 @@ def _add_variance_of_line(signal, sky, gain, noise, scale, mask, marked, scratch
 def _pack_line(mask, bits, rejections):
     """Rejected pixels of a line as bits, and one more rejection for each of them; return their number."""
     count = 0
-    for x in range(mask.shape[0]):
-        if mask[x] & 1:
-            bits[x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
-            rejections[x] += 1
-            count += 1
+    for begin in range(0, mask.shape[0], LOOKED_AT):
+        end = min(begin + LOOKED_AT, mask.shape[0])
+        if not _any_odd(mask[begin:end]):
+            continue
+        for x in range(begin, end):
+            if mask[x] & 1:
+                bits[x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
+                rejections[x] += 1
+                count += 1
     return count
 
 

@@ -240,8 +240,10 @@ def _stack_medians(stack, network, out):
         for begin in range(0, columns, BLOCK):
             width = min(BLOCK, columns - begin)
             for n in range(images):
+                # of parts of lines that are named beforehand the compiler makes vector instructions
+                source, lanes = stack[n, y, begin : begin + width], values[n]
                 for x in range(width):
-                    values[n, x] = stack[n, y, begin + x]
+                    lanes[x] = source[x]
             if images <= FEW_IMAGES:
                 _sort_lanes(values, network)
                 _middle_of_sorted(values, found)
@@ -284,8 +286,10 @@ def _window_medians(padded, height, width, first, last, network, out):
             size = min(BLOCK, columns - begin)
             for j in range(height):
                 for i in range(width):
+                    source = padded[y + j, begin + i : begin + i + size]
+                    lanes = values[j * width + i]
                     for x in range(size):
-                        values[j * width + i, x] = padded[y + j, begin + i + x]
+                        lanes[x] = source[x]
             if height * width <= FEW_IMAGES:
                 _sort_lanes(values, network)
                 _middle_of_sorted(values, found)
