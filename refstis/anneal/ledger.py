@@ -44,7 +44,7 @@ DEFAULT_NAME = "refstis_ledger.db"
 _RACE_NS = 2_000_000_000
 _BATCH = 200
 # What comes out of a data base into which somebody else has written.
-_STRANGE = (LookupError, TypeError, ValueError)
+_STRANGE = (LookupError, OverflowError, TypeError, ValueError)
 # Parameters of one statement; SQLite allows 32766, PostgreSQL 65535.
 _CHUNK = 5000
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refstis.anneal.dates import isoformat, parse_date
 from refstis.datamodels import config_path
@@ -46,6 +46,8 @@ _ALIASES = {
     "remark": ("remark", "note"),
 }
 _NAME = re.compile(r"[A-Za-z0-9]*$")
+# Strictly: a quotation mark without a second one would swallow the rest of the table without a word.
+_CSV: dict[str, Any] = {"skipinitialspace": True, "strict": True}
 
 
 @dataclass(frozen=True, order=True)
@@ -349,7 +351,7 @@ def _rows_of_yaml(path: Path, text: str) -> Sequence[tuple[str, Mapping]]:
 def _rows_of_csv(path: Path, text: str) -> Sequence[tuple[str, Mapping]]:
     # Only whole lines can be comments: a remark may hold a '#'.
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    reader = csv.DictReader(lines, skipinitialspace=True)
+    reader = csv.DictReader(lines, **_CSV)
     try:
         rows = [(f"row {number}", row) for number, row in enumerate(reader, 1) if any(row.values())]
     except csv.Error as error:
@@ -451,7 +453,7 @@ def append_to_file(path: str | os.PathLike, anneal: Anneal) -> bool:
         raise ConfigurationError(
             f"{path}: anneals are added to CSV files and data bases; edit a YAML file by hand"
         )
-    header = next(csv.reader(line for line in text.splitlines() if not line.startswith("#")))
+    header = next(csv.reader((line for line in text.splitlines() if not line.startswith("#")), **_CSV))
     row = anneal.row()
     columns = [
         next((name for name, aliases in _ALIASES.items() if column.strip().lower() in aliases), None)

@@ -54,7 +54,9 @@ def atomic_write(
         path.parent.mkdir(parents=True, exist_ok=True)
         # a new file of this process and thread, with the rights of any new file
         temporary = path.parent / f".{path.name[:80]}.{os.getpid()}.{secrets.token_hex(4)}.part"
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8", opener=_create) as stream:
+        # the names of files, which logs tell, may be any bytes
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "backslashreplace")
+        with open(temporary, mode, encoding=encoding, errors=errors, opener=_create) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

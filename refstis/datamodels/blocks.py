@@ -257,6 +257,11 @@ def scan_stream(stream: IO[bytes], path: Path) -> list[HduBlocks]:
         header, length = _read_header(stream, path, begin, first=not hdus)
         if header is None:
             break
+        # of a file that says it keeps to no standard astropy takes all that follows for data, and goes on for ever
+        if not hdus and header["SIMPLE"] is not True:
+            raise InputError(
+                f"{path}: not a FITS file that keeps to the standard (SIMPLE is not T). Copy or retrieve it again."
+            )
         try:
             size_of_data = data_size(header)
         except (KeyError, ValueError):

@@ -186,9 +186,18 @@ def write_asdf(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
     with atomic_write(path) as stream, _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("error", asdf.exceptions.AsdfWarning)
         try:
-            with asdf.AsdfFile(dict(tree)) as document:
+            with asdf.AsdfFile(_encodable(dict(tree))) as document:
                 document.write_to(stream)
         except asdf.exceptions.AsdfWarning as error:
             raise OutputError(
                 f"{path}: cannot be written ({error}). Check the installation of asdf and the limits (ulimit -a)."
             ) from error
+
+
+def _encodable(value: Any) -> Any:
+    """A tree without what UTF-8 cannot hold: the names of files may be any bytes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value

@@ -276,7 +276,7 @@ def read_bad_pixels(table: ReferenceTable, opt_elem: str) -> BadPixelTable:
     """
     try:
         size = int(table.header["SIZAXIS1"]), int(table.header["SIZAXIS2"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise ReferenceFileError(
             f"{table.path}: SIZAXIS1 and SIZAXIS2 are missing from the table's header."
         ) from None
@@ -327,7 +327,10 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
         or any(not word or word[0] not in "-.0123456789" for word in words)
     ):
         raise ValueError(f"CRSIGMAS {text!r} is not a list of 1 to {MOST_SIGMAS} numbers")
-    return tuple(float(np.float32(word)) for word in words)
+    limits = [float(word) for word in words]
+    if not all(abs(limit) < MOST for limit in limits):
+        raise ValueError(f"CRSIGMAS {text!r} has numbers beyond all sense")
+    return tuple(float(np.float32(limit)) for limit in limits)
 
 
 def read_rejection_parameters(

@@ -148,6 +148,15 @@ def test_names_with_quotes_and_newlines(ledger, tmp_path, write_raw):
     assert len(ledger.look([str(path) for path in paths])[0]) == 3
 
 
+def test_numbers_that_are_none_are_named(tmp_path, raws):
+    with Ledger(tmp_path / "ledger.db") as own:
+        own.look(raws)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE files SET size = 1e999")
+    with pytest.raises(ConfigurationError, match=r"ledger\.db"), Ledger(tmp_path / "ledger.db") as own:
+        own.look(raws)
+
+
 def test_the_last_mark_holds(ledger):
     ledger.mark("OABC01AAQ", True, "a trail")
     ledger.mark("oabc01abq", True, "noise")

@@ -345,3 +345,17 @@ def test_exposures_of_other_visits_are_no_pair(tmp_path, monitor):
 def test_months_know_what_they_contain():
     assert Month(None, 56000.0, "x").contains(1.0)
     assert not Month(56000.0, 56001.0, "x").contains(56001.0)
+
+
+def test_a_quotation_mark_without_a_second_one_swallows_no_anneals(tmp_path):
+    path = tmp_path / "anneals.csv"
+    path.write_text('begin,end,proposal,visit,source,"remark\n56428.0,56428.8,13134,23,x,\n')
+    with pytest.raises(ConfigurationError, match=r"anneals\.csv: is not valid CSV: unexpected end of data"):
+        read_table(path)
+
+
+def test_quoted_columns_are_known_when_an_anneal_is_added(tmp_path):
+    path = tmp_path / "anneals.csv"
+    path.write_text('"begin", "end"\n2013-05-16, "2013-05-17"\n')
+    assert append_to_file(path, Anneal(56480.0, 56481.0))
+    assert [(one.begin, one.end) for one in read_table(path)] == [(56428.0, 56429.0), (56480.0, 56481.0)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from refstis.datamodels.damage import write_asdf
+from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.damage import read_asdf, write_asdf
 from refstis.errors import OutputError
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -47,3 +48,14 @@ def test_an_asdf_file_has_the_same_bytes_or_is_not_written(tmp_path):
             assert target.read_bytes() == (tmp_path / "sound.asdf").read_bytes()
     # there is no room for the file, then for the file and no schema
     assert refused == 2
+
+
+def test_names_that_are_no_utf8_are_escaped(tmp_path):
+    name = b"\xff_raw.fits".decode("utf-8", "surrogateescape")
+    write_asdf(tmp_path / "x.asdf", {"record": {"inputs": [{"name": name, name: 1}]}})
+    assert read_asdf(tmp_path / "x.asdf")["record"]["inputs"] == [
+        {"name": "\\udcff_raw.fits", "\\udcff_raw.fits": 1}
+    ]
+    with atomic_write(tmp_path / "x.log", "w") as stream:
+        stream.write(f"Opening {name}.\n")
+    assert (tmp_path / "x.log").read_text() == "Opening \\udcff_raw.fits.\n"

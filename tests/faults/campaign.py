@@ -111,7 +111,11 @@ def writing(child, case):
                     return True
     except OSError:
         pass
-    return any(name.endswith(".part") or ".part/" in name for name in case.outputs())
+    return any(
+        name.endswith(".part")
+        for _, folders, names in os.walk(case.folder / "out")
+        for name in (*folders, *names)
+    )
 
 
 def _affordable(number, seconds):
@@ -119,12 +123,23 @@ def _affordable(number, seconds):
     return number if seconds < 5 else max(8, number // 3)
 
 
-def kill(stock, command, folder, number, say=functools.partial(print, flush=True)):
-    """Kill a command at instants spread evenly over its run time, by SIGKILL and SIGTERM in turn, and resume it."""
+def _signal(one):
+    return signal.SIGTERM if one % 2 else signal.SIGKILL
+
+
+def kill(stock, command, folder, number, library=None, say=functools.partial(print, flush=True)):
+    """Kill a command at instants spread evenly over its run time, by SIGKILL and SIGTERM in turn, and resume it.
+
+    Of a command that writes for a thousandth of its time few such kills fall into a write: with a library that sees its
+    calls, it is also killed at calls that write, spread evenly over all of them.
+    """
     expected, status, seconds = expect(stock, command, folder)
-    number = _affordable(number, seconds)
+    calls, problems = (0, []) if library is None else _kill_at_calls(
+        stock, command, folder, max(6, number // 4), ctypes.CDLL(str(library)), expected, status
+    )  # fmt: skip
+    # what takes no time may be tried more often
+    number = 3 * number if seconds < 0.3 else _affordable(number, seconds)
     kills = fell = late = 0
-    problems = []
     one = 0
     while one < number:
         case = Case(folder / f"kill{one}", stock, command)
@@ -135,7 +150,7 @@ def kill(stock, command, folder, number, say=functools.partial(print, flush=True
         while not done and time.monotonic() < begin + seconds * (one + 0.5) / number:
             time.sleep(0.001)
             done, _ = os.waitpid(child, os.WNOHANG)
-        how = signal.SIGTERM if one % 2 else signal.SIGKILL
+        how = _signal(one)
         if done:
             # the machine is faster now than when the run time was measured: the same part of it again
             late += 1
@@ -159,11 +174,52 @@ def kill(stock, command, folder, number, say=functools.partial(print, flush=True
         shutil.rmtree(case.folder)
         one += not done or late > number
     say(
-        f"{command.name}: {kills} kills in {seconds:.2f} s, {fell} within a write, {late} too late, {len(problems)} problems"
+        f"{command.name}: {kills} kills in {seconds:.2f} s, {fell} within a write, {late} too late, {calls} at calls that "
+        f"write, {len(problems)} problems"
     )
     for fault in problems[:4]:
         say(f"    {fault}")
-    return {"kills": kills, "within a write": fell, "seconds": round(seconds, 2), "problems": problems}
+    return {
+        "kills": kills, "within a write": fell, "at calls": calls, "seconds": round(seconds, 2), "problems": problems,
+    }  # fmt: skip
+
+
+def _kill_at_calls(stock, command, folder, number, shim, expected, status):
+    """Kill a command as it opens, writes, flushes, renames or makes a folder; how often that was, and what went wrong."""
+    shim.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+    which = OPEN | WRITE | SYNC | RENAME | MAKE
+
+    def run(case, nth, code):
+        report = case.folder / "injected"
+
+        def arrange(here):
+            os._exit = _telling(shim, report, os._exit)
+            shim.fault_arm(os.fsencode(here.folder / "out"), which, nth, code, 0)
+
+        ended = case.wait(case.start((), arrange))
+        return ended, [int(one) for one in report.read_text().split()] if report.exists() else [nth, 1]
+
+    case = Case(folder / "count", stock, command)
+    _, (calls, _) = run(case, 0, 0)
+    shutil.rmtree(case.folder)
+    kills, problems = 0, []
+    for one in range(min(number, calls)):
+        nth = 1 + int((one + 0.5) * calls / number) if calls > number else one + 1
+        case = Case(folder / f"call{one}", stock, command)
+        before = case.inputs()
+        ended, (_, injected) = run(case, nth, -_signal(one))
+        kills += bool(injected)
+        label = f"at call {nth} of {calls}"
+        if ended == -1000:
+            problems.append(f"{label}: does not end")
+        if "Traceback" in case.said:
+            problems.append(f"{label}: a traceback: {case.said[-300:]}")
+        problems += [f"{label}: killed, {fault}" for fault in partial(case, expected)]
+        problems += [f"{label}: {fault}" for fault in resumed(case, expected, status)]
+        if case.inputs() != before:
+            problems.append(f"{label}: inputs were changed")
+        shutil.rmtree(case.folder)
+    return kills, problems
 
 
 def shake(stock, command, folder, number, library, say=functools.partial(print, flush=True)):
@@ -308,7 +364,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="refstis-faults-") as place, ExitStack() as stack:
         folder = Path(place)
         folder.chmod(0o755)  # some commands are run as somebody else
-        library = compiled(folder) if words.what != "kills" else None
+        library = compiled(folder)
         if library is not None and not os.environ.get("LD_PRELOAD", "").endswith("shim.so"):
             environment = {**os.environ, "LD_PRELOAD": str(library)}
             sys.exit(subprocess.call([sys.executable, *sys.argv], env=environment))
@@ -325,7 +381,7 @@ def main():
             place = folder / command.name.replace(" ", "_")
             try:
                 if words.what == "kills":
-                    table[command.name] = kill(stock, command, place, words.number)
+                    table[command.name] = kill(stock, command, place, words.number, library)
                 elif words.what == "conditions":
                     table[command.name] = starve(stock, command, place, words.number, library)
                 else:

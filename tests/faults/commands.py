@@ -93,6 +93,14 @@ def _config(case):
     )  # fmt: skip
 
 
+def _ledger(case):
+    """A ledger that was begun: commands that only add to one refuse to begin it."""
+    from refstis.anneal.ledger import Ledger
+
+    with Ledger(case / "out" / "refstis_ledger.db") as ledger:
+        ledger.exposures()
+
+
 def _table(case):
     (case / "out" / "mine.csv").write_text(
         "begin,end,proposal,visit,source,remark\n2013-05-16,2013-05-17,13134,23,x,\n"
@@ -173,7 +181,7 @@ COMMANDS = [
     Command("simulate", [*REFSTIS, "simulate", "{out}/raws", "--days", "4", "--imsets", "4", "--size", "small", "--binning", "4,4", "--product", "biases", "--seed", "3"], keeps=True),
     Command("fetch", [*REFSTIS, "fetch", "--from", "{in}/raws", "--dates", "2017-01-01", "2018-01-01", "--amp", "any", "-o", "{out}", "--suffix", "raw"]),
     Command("fetch (MAST)", [*REFSTIS, "fetch", "--dates", "2012-03-19", "2012-03-25", "--amp", "any", "-o", "{out}"], inside=_archive),
-    Command("exposures mark-bad", [*REFSTIS, "exposures", "mark-bad", f"{{in}}/month/{MONTH_BIASES[0]}", "--reason", "light leak", "-o", "{out}"]),
+    Command("exposures mark-bad", [*REFSTIS, "exposures", "mark-bad", f"{{in}}/month/{MONTH_BIASES[0]}", "--reason", "light leak", "-o", "{out}"], _ledger),
     Command("anneals add (file)", [*REFSTIS, "anneals", "add", "2018-05-16", "2018-05-17", "--proposal", "15000", "--visit", "2", "--anneals", "{out}/mine.csv"], _table),
     Command("anneals add (ledger)", [*REFSTIS, "anneals", "add", "2018-05-16", "2018-05-17", "--ledger", "{out}/ledger.db"]),
     Command("anneals refresh", [*REFSTIS, "anneals", "refresh", "{in}/monitor", "--ledger", "{out}/ledger.db"]),

@@ -16,6 +16,8 @@ from pathlib import Path
 from faults.commands import digests
 
 PAGE = 4096
+# So many more descriptors than a process has at its begin are enough for every command.
+MOST_LEFT = 8
 
 
 class NotHere(Exception):
@@ -31,8 +33,8 @@ def _mount(*words):
 @contextmanager
 def full_disk(case, place, expected, _seconds):
     """The output folder is a file system with less room than what is written takes."""
-    needed = max(expected, PAGE)
-    size = max(PAGE * 2, int(needed * place) // PAGE * PAGE)
+    there = needed(case.folder / "out")
+    size = there + max(PAGE * 2, int((expected - there) * place) // PAGE * PAGE)
     kept = case.folder / "kept"
     shutil.move(case.folder / "out", kept)
     (case.folder / "out").mkdir()
@@ -41,7 +43,7 @@ def full_disk(case, place, expected, _seconds):
         shutil.copytree(kept, case.folder / "out", dirs_exist_ok=True)
         yield None, None
         # the resumed run finds what is there, with room for the rest
-        _mount("-o", f"remount,size={needed * 8 + (8 << 20)}", case.folder / "out")
+        _mount("-o", f"remount,size={expected * 8 + (8 << 20)}", case.folder / "out")
         shutil.rmtree(kept)
         shutil.copytree(case.folder / "out", kept)
     finally:
@@ -131,11 +133,13 @@ def file_size(case, place, _expected, _seconds):
 
 @contextmanager
 def descriptors(_case, place, _expected, _seconds):
-    """A few file descriptors are left."""
+    """A few file descriptors are left: none in the hardest case, one more than a run needs in the easiest."""
 
     def arrange(case):
-        used = max(map(int, os.listdir("/proc/self/fd")))
-        _limited(resource.RLIMIT_NOFILE, used + int(12 * place))(case)
+        # numbers are given from the lowest one on, and some in between may be free; the folder's own is, too
+        used = {int(one) for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")}
+        free = [one for one in range(len(used) + MOST_LEFT + 1) if one not in used]
+        _limited(resource.RLIMIT_NOFILE, free[int(MOST_LEFT * place)])(case)
 
     yield arrange, None
 
@@ -242,7 +246,7 @@ def conditions(library):
     """Name to condition, and how many of each are tried."""
     found = {
         "disk full": (full_disk, 4), "/tmp full": (full_tmp, 1), "read-only": (read_only, 1), "denied": (denied, 1),
-        "file size": (file_size, 4), "descriptors": (descriptors, 6), "memory": (memory, 6),
+        "file size": (file_size, 4), "descriptors": (descriptors, 8), "memory": (memory, 6),
         "input vanishes": (vanishes, 4), "input is cut": (cut, 4), "input changes": (changes, 4),
     }  # fmt: skip
     if library is not None:

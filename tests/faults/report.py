@@ -1,7 +1,8 @@
 """The table of docs/faults.md: `python tests/faults/report.py` runs all campaigns (hours) and writes it anew.
 
 The numbers of a campaign are kept in tests/faults/results: `--write` only writes the table from them, and
-`--run kills` (io, conditions, fuzz, load) runs one campaign alone.
+`--run kills` (io, conditions, fuzz, guided, load) runs one campaign alone; with `--only fetch` a part of it, of which the
+numbers take the place of the earlier ones.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,16 +25,20 @@ PROGRAMS = {
     "conditions": [HERE / "campaign.py", "conditions", "--number", "4"],
     "io": [HERE / "campaign.py", "io", "--number", "60"],
     "fuzz": [HERE.parent / "fuzz" / "campaign.py", "--cases", "50000"],
+    "guided": [HERE.parent / "fuzz" / "campaign.py", "--guided", "30"],
     "load": [HERE / "load.py"],
 }
 
 
-def run(name):
-    """Run a campaign and keep its numbers, with when and where they were had."""
-    RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / f"{name}.json"
-    subprocess.run([sys.executable, *PROGRAMS[name], "--table", target], check=True)
-    keep(name, json.loads(target.read_text()))
+def run(name, only=()):
+    """Run a campaign, or a part of it, and keep its numbers, with when and where they were had."""
+    words = [word for one in only for word in ("--only", one)]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "table.json"
+        subprocess.run([sys.executable, *PROGRAMS[name], *words, "--table", target], check=True)
+        table = json.loads(target.read_text())
+    before = read(name)
+    keep(name, {**before["table"], **table} if only and before else table)
 
 
 def keep(name, table):
@@ -62,23 +68,21 @@ def caption(found):
 def rows():
     """Lines of the page between the two marks."""
     lines = []
-    kills, faults, lacks, fuzz, load = (read(name) for name in ("kills", "io", "conditions", "fuzz", "load"))
+    kills, faults, lacks, load = (read(name) for name in ("kills", "io", "conditions", "load"))
     if kills:
         table = kills["table"]
         lines += ["### Kills", "", caption(kills), ""]
         lines += [
-            "| command | run time (s) | kills | within a write | lost or wrong |",
-            "|---|---:|---:|---:|---:|",
+            "| command | run time (s) | kills at any instant | of these within a write | kills at calls that write | lost or wrong |",
+            "|---|---:|---:|---:|---:|---:|",
         ]
+        counted = ("kills", "within a write", "at calls")
         for name, one in table.items():
-            lines.append(
-                f"| {name} | {one['seconds']} | {one['kills']} | {one['within a write']} | {len(one['problems'])} |"
-            )
-        total = [sum(one[key] for one in table.values()) for key in ("kills", "within a write")]
-        lines += [
-            f"| **all** | | **{total[0]}** | **{total[1]}** | **{sum(len(one['problems']) for one in table.values())}** |",
-            "",
-        ]
+            counts = " | ".join(str(one.get(key, 0)) for key in counted)
+            lines.append(f"| {name} | {one['seconds']} | {counts} | {len(one['problems'])} |")
+        sums = " | ".join(f"**{sum(one.get(key, 0) for one in table.values())}**" for key in counted)
+        lost = sum(len(one["problems"]) for one in table.values())
+        lines += [f"| **all** | | {sums} | **{lost}** |", ""]
     if faults:
         table = faults["table"]
         codes = sorted({code for one in table.values() for code in one["by error"]})
@@ -114,9 +118,12 @@ def rows():
         sums = [sum(one[place] for one in tried) for place in (0, 1)]
         lost = sum(len(one["problems"]) for one in table)
         lines += [f"| **all** | | **{sums[0]}** | **{sums[1]}** | **{lost}** |", ""]
-    if fuzz:
+    for title, name in (("Bad input", "fuzz"), ("Bad input, led by coverage", "guided")):
+        fuzz = read(name)
+        if not fuzz:
+            continue
         table = fuzz["table"]
-        lines += ["### Bad input", "", caption(fuzz), ""]
+        lines += [f"### {title}", "", caption(fuzz), ""]
         lines += ["| kind | cases | used | refused in one line | findings |", "|---|---:|---:|---:|---:|"]
         for name, one in table.items():
             lines.append(
@@ -148,10 +155,11 @@ def write():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", action="append", choices=list(PROGRAMS))
+    parser.add_argument("--only", action="append", default=[], help="a command, or a kind of input")
     parser.add_argument(
         "--write", action="store_true", help="only write the table from the numbers that are kept"
     )
     words = parser.parse_args()
     for each in [] if words.write else words.run or list(PROGRAMS):
-        run(each)
+        run(each, words.only)
     write()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,10 @@ static int fails(int kind) {
     int now = __sync_add_and_fetch(&calls, 1);
     if (!number || (lasting ? now < number : now != number)) return 0;
     __sync_add_and_fetch(&injected, 1);
+    if (error < 0) { /* not the call fails, but the process gets a signal in the middle of what it does */
+        raise(-error);
+        return 0;
+    }
     errno = error;
     return 1;
 }

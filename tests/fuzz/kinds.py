@@ -911,8 +911,8 @@ def _would_simulate(words):
 
     sound = month.simulate
 
-    class Reached(Exception):
-        pass
+    class Reached(BaseException):
+        """No error, which a command would tell of."""
 
     def stop(*args, **kwargs):
         raise Reached
