@@ -112,7 +112,8 @@ def summary(plan: Plan) -> str:
         f"{counts[status]} {word}"
         for status, word in (("new", "to make"), ("remake", "to make again"), ("made", "made"))
     ]
-    text = f"{len(plan.months)} month{'s' * (len(plan.months) != 1)}, {total} products: {', '.join(parts)}"
+    months = f"{len(plan.months)} month{'s' * (len(plan.months) != 1)}"
+    text = f"{months}, {total} product{'s' * (total != 1)}: {', '.join(parts)}"
     if darks:
         text += f"; {darks} darks to bias-subtract"
     if plan.missing:

@@ -55,7 +55,7 @@ class LineListener:
     def planned(self, plan: Plan, chosen: Sequence[str]) -> None:
         """Tell what is to be made."""
         kept = sum(node.status == "made" for node in plan.nodes.values())
-        months = ", ".join(one.month.name for one in plan.months)
+        months = ", ".join(one.month.name for one in plan.months) or "no month"
         logger.info("%s: %d products to make, %d made before.", months, len(chosen), kept)
         for one in plan.exclusions:
             if one.fault:
@@ -248,7 +248,7 @@ def print_result(result: Result, console: Console) -> None:
         node.status == "made" and node.identity not in result.outcomes and node.kind != "biassub"
         for node in plan.nodes.values()
     )
-    words = [f"{counts['made']} products made", f"{kept} kept"]
+    words = [f"{counts['made']} product{'s' * (counts['made'] != 1)} made", f"{kept} kept"]
     if result.failed:
         words.append(f"{len(result.failed)} not made")
     if result.interrupted:

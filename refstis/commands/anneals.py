@@ -220,4 +220,5 @@ def _add(found, table: Path | None, ledger: str | None, output: Path) -> None:
         print(
             f"added: {isoformat(one.begin)} to {'unknown' if one.end is None else isoformat(one.end)}, {one.name}"
         )
-    print(f"{len(added)} of {len(found)} anneals added to {where}; the others were there.")
+    others = "; the others were there" if len(added) < len(found) else ""
+    print(f"{len(added)} of {len(found)} anneals added to {where}{others}.")

@@ -193,8 +193,8 @@ def test_anneals_are_listed_and_found(shell, raws):
 def test_anneals_are_added_to_a_ledger_or_a_file(shell, tmp_path):
     words = ("anneals", "add", "2023-10-19T03:00", "2023-10-20", "--proposal", "17400", "--visit", "5")
     path = tmp_path / "here" / DEFAULT_NAME
-    assert f"1 of 1 anneals added to the new ledger {path}" in shell(*words)[1]
-    assert f"0 of 1 anneals added to {path}" in shell(*words)[1]
+    assert f"1 of 1 anneals added to the new ledger {path}.\n" in shell(*words)[1]
+    assert f"0 of 1 anneals added to {path}; the others were there.\n" in shell(*words)[1]
     assert "anneal_20231019_open" in shell("anneals", "at", "2023-11-01")[1]
     assert "17400_05" in shell("anneals", "at", "2023-09-01")[1]
     assert "1 of 1 anneals added" in shell(*words, "-o", tmp_path / "out")[1]

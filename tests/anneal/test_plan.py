@@ -506,7 +506,7 @@ def test_profiles_one_on_top_of_the_other(tmp_path):
     )
     assert load_profile(str(tmp_path)).parameter_file("weekdark") == config_path("weekdark.asdf")
     with pytest.raises(
-        ConfigurationError, match="no profile 'nothing': expected heritage, demo, improved or"
+        ConfigurationError, match="no profile 'nothing': expected heritage, demo, improved, small-frames or"
     ):
         load_profile("demo,nothing")
 
