@@ -40,8 +40,10 @@ COSMIC_RAY = 8192
 NOT_COSMIC_RAY = ~COSMIC_RAY
 # State of a pixel of one image: used, next to a hit, excluded by its flags, hit.
 USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
-# Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes).
-TILE_BYTES = 16 * 2**20
+# Rows of a tile are chosen so that its stack of float32 pixels stays below this size (bytes), and are no more than
+# these: of few images, what stays in the caches is worth more than the overlap costs.
+TILE_BYTES = 24 * 2**20
+TILE_ROWS = 150
 # Pixels that are looked at together for whether there is anything to do.
 LOOKED_AT = 64
 # Floats that a line of the stack is longer than one of the image.
@@ -602,7 +604,8 @@ class _Stack:
     def combine(self):
         """Combine tile by tile; return the number of rejected pixels."""
         ny, nx = self.shape
-        rows = max(TILE_BYTES // (4 * len(self.images) * nx), 2 * _halo(self.parameters) + 4)
+        rows = min(TILE_BYTES // (4 * len(self.images) * nx), TILE_ROWS)
+        rows = max(rows, 2 * _halo(self.parameters) + 4)
         if self._any_excluded():
             # exclusions make the mask depend on all rows before: one tile
             return self._tile(0, ny)
