@@ -21,7 +21,7 @@ MEMORY_PER_CORE = 256 * 2**20
 # Tasks that wait for room at a time, and how many others may begin before one of them.
 MOST_WAITING = 32
 MOST_PASSED = 4
-# Seconds to wait for the first worker of a cluster.
+# Seconds to wait for the first worker of a cluster, and for another one where all have gone.
 FIRST_WORKER = 60
 
 Tasks = Mapping[str, tuple[Task, list[str]]]
@@ -268,14 +268,23 @@ class ClusterScheduler:
                 make_on_worker, task, topic, *(futures[parent] for parent in parents), pure=False
             )
         names = {future.key: identity for identity, future in futures.items()}
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(list(futures.values()), over), daemon=True)
+        watcher.start()
         try:
             for future in as_completed(list(futures.values())):
                 identity = names[future.key]
                 if future.status == "finished":
                     outcome = future.result()
-                else:
+                elif future.status == "error":
                     error = future.exception()
                     outcome = Outcome(identity, "failed", reason=f"{type(error).__name__}: {error}")
+                else:
+                    reason = (
+                        "the cluster has no workers any more; look at what they said last (memory?), start others, and "
+                        "run again"
+                    )
+                    outcome = Outcome(identity, "failed", reason=reason)
                 with lock:
                     if outcome.status != "waiting":  # the news of its begin may come later than its end
                         begin(identity)
@@ -284,7 +293,18 @@ class ClusterScheduler:
             self.interrupted = True
             self.client.cancel(list(futures.values()))
         finally:
+            over.set()
+            watcher.join()
             self.client.unsubscribe_topic(topic)
+
+    def _watch(self, futures: list[Any], over: threading.Event) -> None:
+        """Give up what is left where all workers have gone: a scheduler waits for others for ever."""
+        alone = 0
+        while not over.wait(1):
+            alone = 0 if self.client.nthreads() else alone + 1
+            if alone >= FIRST_WORKER:
+                self.client.cancel(futures)
+                return
 
 
 def make_on_worker(task: Task, topic: str, *before: Outcome) -> Outcome:

@@ -2,15 +2,18 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from refstis.anneal import schedulers
 from refstis.anneal.ledger import DEFAULT_NAME, Ledger
 
 REFSTIS = [sys.executable, "-m", "refstis"]
@@ -155,8 +158,8 @@ def test_of_two_runs_at_once_the_second_waits(two_weeks, two_weeks_made, start, 
 
 
 @contextmanager
-def cluster(folder):
-    """A Dask scheduler and two workers, each a process of its own; gives the address and the workers."""
+def cluster(folder, names=("one", "two")):
+    """A Dask scheduler and its workers, each a process of its own; gives the address and the workers."""
     started = []
 
     def begin(*words):
@@ -177,7 +180,7 @@ def cluster(folder):
         )
         workers = [
             begin("dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name)
-            for name in ("one", "two")
+            for name in names
         ]
         yield address, workers
     finally:
@@ -199,5 +202,44 @@ def test_a_cluster_of_which_one_worker_is_killed(two_weeks, two_weeks_made, star
         assert any(mine in name for name in parts(tmp_path)), "it was not killed while it wrote"
         _, errors = run.communicate(timeout=300)
         assert run.returncode == 0, errors
+    assert digests(tmp_path / "out") == digests(two_weeks_made)
+    assert stray(tmp_path / "out") == []
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(two_weeks, make, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    monkeypatch.setattr(schedulers, "FIRST_WORKER", 2)
+    with cluster(tmp_path, ()) as (address, _), distributed.Client(address) as client:
+        alone = schedulers.ClusterScheduler(client)
+        monkeypatch.setattr("refstis.anneal.runner.open_scheduler", lambda *_: nullcontext(alone))
+        result, notes = make(two_weeks, tmp_path / "out")
+    assert result.exit_status == 1
+    assert notes.made() == []
+    assert len(result.failed) == 6
+    assert all(one.reason.startswith("the cluster has no workers any more") for one in result.failed)
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+@pytest.mark.parametrize("left", [8, 64])
+def test_a_cluster_whose_workers_have_no_memory_left(
+    two_weeks, two_weeks_made, start, tmp_path, digests, left
+):
+    """With 8 MB of address space workers die as they begin, with 64 MB they cannot begin a thread."""
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    with cluster(tmp_path) as (address, workers):
+        time.sleep(5)  # until both have imported what they need and are known to the scheduler
+        for worker in workers:
+            pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + (left << 20)
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
+        run = start(two_weeks, tmp_path / "out", "--scheduler", address)
+        _, errors = run.communicate(timeout=300)
+    assert run.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert "FAILED: " in errors
+    resumed = start(two_weeks, tmp_path / "out")
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
     assert digests(tmp_path / "out") == digests(two_weeks_made)
     assert stray(tmp_path / "out") == []
