@@ -264,7 +264,8 @@ def stack_median(stack: np.ndarray, out: np.ndarray) -> None:
     Parameters
     ----------
     stack : numpy.ndarray
-        float32 array (image, row, column); it may have more rows and columns than there are medians.
+        float32 array (image, row, column), no value minus infinity; it may have more rows and columns than there are
+        medians.
     out : numpy.ndarray
         Where the medians go, float32 (row, column); the mean of the two central values for an even number of images.
     """
