@@ -287,7 +287,7 @@ class ExposureLibrary:
                 if role in {"bias", "dark"}:
                     exposures.append(exposure)
                     continue
-            elif not member.path.exists():
+            elif not os.path.exists(member.path):
                 raise InputError(
                     f"{member.path}: no such file, named as {role}. Check the name and the folder."
                 )

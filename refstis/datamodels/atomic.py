@@ -42,7 +42,7 @@ def atomic_write(
         Where the file must not be replaced or cannot be written.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):
         if not overwrite:
             raise OutputError(f"{path}: exists already. Choose another name or remove it.")
         if any(Path(i).exists() and path.samefile(i) for i in inputs):

@@ -82,7 +82,7 @@ def resolve_name(name: str, folder: Path | None = None) -> tuple[Path | None, st
         root = os.environ.get(variable)
         return (Path(root) / rest if root else None), variable
     path = expand_home(name)
-    if folder is not None and not path.is_absolute() and not path.exists():
+    if folder is not None and not path.is_absolute() and not os.path.exists(path):
         return folder / path, ""
     return path, ""
 
@@ -144,7 +144,7 @@ def find_reference(
     tried = f"{kind.upper()} is not in its header"
     if given:
         path, variable = resolve_name(name, exposure.path.parent if exposure.path else None)
-        if path is not None and path.is_file():
+        if path is not None and os.path.isfile(path):
             return Reference(kind, name, path.absolute(), "header")
         tried = f"${variable} is not set" if path is None else f"{path} does not exist"
     if crds:
@@ -154,7 +154,7 @@ def find_reference(
 
 
 def _existing(reference):
-    if not reference.path.is_file():
+    if not os.path.isfile(reference.path):
         raise ReferenceFileError(
             f"{reference.path}: no such file, given as {reference.kind} ({reference.how}). Check the name."
         )

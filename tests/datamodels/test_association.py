@@ -228,6 +228,12 @@ def test_a_member_that_is_missing(folder):
         ExposureLibrary.open(folder / "b.json", "dark")
 
 
+def test_a_member_whose_name_is_too_long(folder):
+    association(folder / "a.json", dark=["od01010_raw.fits"], basedark=f"{'x' * 300}_drk.fits")
+    with pytest.raises(InputError, match="no such file, named as basedark"):
+        ExposureLibrary.open(folder / "a.json", "dark")
+
+
 def test_a_second_reference_of_one_kind(folder):
     write_reference(folder / "other_drk.fits", [[0.0]], primary={"FILETYPE": "DARK IMAGE"})
     (folder / "list").write_text("od01010_raw.fits\nbase_drk.fits\nother_drk.fits\n")

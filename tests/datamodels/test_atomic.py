@@ -75,6 +75,11 @@ def test_long_names(tmp_path):
     assert target.exists()
 
 
+def test_names_that_are_too_long(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"), atomic_write(tmp_path / f"{'x' * 300}.fits"):
+        pass
+
+
 def test_rights_are_those_of_any_new_file(tmp_path):
     (tmp_path / "ordinary").write_bytes(b"")
     with atomic_write(tmp_path / "product"):

@@ -60,6 +60,11 @@ def test_plain_paths(tmp_path, oref, monkeypatch):
     assert find_reference("ccdtab", exposure(tmp_path, CCDTAB=NAME)).path == oref / NAME
 
 
+def test_an_override_whose_name_is_too_long(tmp_path):
+    with pytest.raises(ReferenceFileError, match="no such file, given as ccdtab"):
+        find_reference("ccdtab", exposure(tmp_path), "x" * 300)
+
+
 def test_names():
     assert resolve_name("nosuchvariable$x.fits") == (None, "nosuchvariable")
 
