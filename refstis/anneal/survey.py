@@ -17,12 +17,12 @@ from refstis.errors import ConfigurationError
 __all__ = ["Survey", "anneal_table", "open_ledger", "survey"]
 
 
-def open_ledger(ledger: str | None, output: str | os.PathLike, new: bool = True) -> Ledger:
+def open_ledger(ledger: str | os.PathLike | None, output: str | os.PathLike, new: bool = True) -> Ledger:
     """Open the ledger that is asked for, or that of an output folder.
 
     Parameters
     ----------
-    ledger : str or None
+    ledger : str, path-like or None
         URL of a data base or path of a SQLite file.
     output : path-like
         Where the ledger lies when none is asked for.
@@ -41,7 +41,7 @@ def open_ledger(ledger: str | None, output: str | os.PathLike, new: bool = True)
     """
     if ledger is None:
         return Ledger(Path(output) / DEFAULT_NAME, new)
-    if "://" not in ledger and not (folder := Path(ledger).absolute().parent).is_dir():
+    if "://" not in str(ledger) and not (folder := Path(ledger).absolute().parent).is_dir():
         raise ConfigurationError(
             f"{folder}: there is no such folder for the ledger; make it, or correct --ledger"
         )
