@@ -6,6 +6,7 @@ what it was is told from its size, times and inode. Nothing here is needed to re
 time, not results.
 """
 
+import logging
 import os
 import re
 import time
@@ -47,6 +48,10 @@ _BATCH = 200
 _STRANGE = (LookupError, OverflowError, TypeError, ValueError)
 # Parameters of one statement; SQLite allows 32766, PostgreSQL 65535.
 _CHUNK = 5000
+
+# A run that is ended while a connection is being closed ends in one line: SQLAlchemy's own log, a traceback, goes where
+# the calling program wants logs, and nowhere if it has said nothing.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)

@@ -321,3 +321,22 @@ def test_a_ledger_that_is_locked_for_long_is_said_to_be(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match="in use by another process"):
             ledger.mark("oabc01aaq", True, "x")
         assert ledger.marks() == {}
+
+
+def test_what_is_ended_while_a_connection_is_closed_shows_no_traceback(tmp_path):
+    program = """
+import sys
+from sqlalchemy.engine.default import DefaultDialect
+from refstis.anneal.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+def end(*_):
+    raise KeyboardInterrupt
+DefaultDialect.do_close = end
+try:
+    ledger.close()
+except KeyboardInterrupt:
+    print("ended")
+"""
+    command = [sys.executable, "-c", program, tmp_path / "ledger.db"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("ended\n", "")
