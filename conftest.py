@@ -68,6 +68,23 @@ def _surroundings(request, monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
+def close_folders(monkeypatch):
+    """Let folders of a name be such that nobody may list, not even root."""
+
+    def close(name):
+        list_folder = os.scandir
+
+        def refuse(path):
+            if str(path).endswith(name):
+                raise PermissionError(13, "Permission denied", str(path))
+            return list_folder(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return close
+
+
+@pytest.fixture
 def in_empty_folder(tmp_path, monkeypatch):
     """Keep what the examples write out of the checkout."""
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ from refstis.anneal.records import adopt_products
 from refstis.anneal.runner import run as make_all
 from refstis.anneal.survey import Survey, open_ledger
 from refstis.anneal.table import Anneal, AnnealTable, Month, read_table, shipped_table
+from refstis.datamodels.folders import walk_folders
 from refstis.datamodels.settings import Settings
 from refstis.errors import ConfigurationError, InputError, OutputError, ReferenceFileError, RefstisError
 from refstis.functions import Name, read_keyword
@@ -85,18 +86,8 @@ def pull_out_subfolders(root_folder: Name) -> tuple[list[str], list[str]]:
     InputError
         Where a folder cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        # a folder that is not there has no subfolders; of one that cannot be listed nobody knows
-        if not isinstance(error, FileNotFoundError):
-            raise InputError(
-                f"{error.filename}: cannot be listed ({error.strerror}), so that exposures in it would be missed. "
-                "Give yourself the right to read it."
-            ) from error
-
     gains, weeks = [], []
-    for folder, names, _ in os.walk(os.fspath(root_folder), onerror=refuse):
-        names.sort()
+    for folder, _ in walk_folders(root_folder, follow_links=False):
         name = Path(folder).name
         if WEEK.fullmatch(name):
             weeks.append(folder)

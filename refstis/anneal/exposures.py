@@ -12,7 +12,8 @@ import numpy as np
 
 from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
-from refstis.errors import ConfigurationError, InputError, printable
+from refstis.datamodels.folders import walk_folders
+from refstis.errors import ConfigurationError, InputError
 
 __all__ = [
     "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "remove_duplicates",
@@ -204,35 +205,15 @@ def find_raws(folder: str | os.PathLike) -> list[str]:
     refstis.errors.InputError
         Where a folder cannot be listed: what lies in it would be missed without a word.
     """
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise InputError(
-                f"{printable(error.filename)}: cannot be listed ({error.strerror}), so that exposures in it would be "
-                "missed. Give yourself the right to read it, or name folders without it."
-            ) from error
-
     root = os.path.abspath(folder)
     if not Path(root).is_dir():
         raise ConfigurationError(f"{folder}: is not a folder; a folder with raw exposures was expected")
-    found, seen = [], set()
-    for directory, names, files in os.walk(root, onerror=refuse, followlinks=True):
-        try:
-            status = os.stat(directory)
-        except OSError:
-            names.clear()
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            names.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        names.sort()
-        found += [
-            str(Path(directory, name))
-            for name in files
-            if name.endswith(("_raw.fits", "_raw.fits.gz")) and not name.startswith(".")
-        ]
-    return sorted(found)
+    return sorted(
+        str(Path(directory, name))
+        for directory, names in walk_folders(root)
+        for name in names
+        if name.endswith(("_raw.fits", "_raw.fits.gz")) and not name.startswith(".")
+    )
 
 
 def signature_of(path: str | os.PathLike) -> Signature:

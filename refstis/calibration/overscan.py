@@ -20,12 +20,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from refstis.calibration.robust import MAD_TO_SIGMA
+
 __all__ = ["add_clipped", "add_frame", "column_gain", "hot_charge"]
 
 # Most repetitions of clip and fit.
 REPETITIONS = 50
-# A standard deviation in median absolute deviations.
-_MAD = 1.482602218505602
 
 
 @njit(nogil=True, cache=True)
@@ -91,7 +91,7 @@ def hot_charge(image: np.ndarray, sigma: float = 4.0) -> np.ndarray:
     """
     residual = image - np.median(image, axis=1, keepdims=True)
     residual -= np.median(residual, axis=0)
-    spread = _MAD * np.median(np.abs(residual))
+    spread = MAD_TO_SIGMA * np.median(np.abs(residual))
     return np.where(residual > sigma * spread, residual, 0.0).sum(axis=0, dtype=np.float64)
 
 
@@ -126,7 +126,7 @@ def column_gain(virtual: np.ndarray, charge: np.ndarray, sigma: float = 3.0) -> 
         gain = float(fit[2])
         residual = virtual - terms @ fit
         centre = np.median(residual[known])
-        spread = _MAD * np.median(np.abs(residual[known] - centre))
+        spread = MAD_TO_SIGMA * np.median(np.abs(residual[known] - centre))
         now = known & (np.abs(residual - centre) <= sigma * spread)
         if (now == kept).all():
             break

@@ -10,7 +10,17 @@ from numba import njit
 
 from refstis.calibration.medians import window_median
 
-__all__ = ["ClippedStatistics", "clip", "median_filter_reflected", "median_filter_zero_padded"]
+__all__ = [
+    "MAD_TO_SIGMA",
+    "ClippedStatistics",
+    "clip",
+    "median_filter_reflected",
+    "median_filter_zero_padded",
+]
+
+
+# A standard deviation in median absolute deviations.
+MAD_TO_SIGMA = 1.482602218505602
 
 
 class ClippedStatistics(NamedTuple):

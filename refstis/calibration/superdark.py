@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from refstis.calibration.reference_image import ReferenceImage
-from refstis.calibration.robust import clip, median_filter_zero_padded
+from refstis.calibration.robust import MAD_TO_SIGMA, clip, median_filter_zero_padded
 from refstis.calibration.superbias import HOT_PIXEL
 
 __all__ = [
@@ -245,8 +245,6 @@ def blend_superdark(
 
 # How often the typical rates of squares are found again without what stands out of them, and by how much it does.
 _REPETITIONS, _TYPICAL = 4, 3.0
-# A standard deviation in median absolute deviations.
-_MAD = 1.482602218505602
 
 
 def draw_to_surroundings(
@@ -291,11 +289,11 @@ def draw_to_surroundings(
     kept = ~changed & (np.abs(rate - typical) <= limit)
     for _ in range(_REPETITIONS):
         typical = _typical_rates(rate, kept, side, float(np.median(rate[kept])))
-        limit = _TYPICAL * _MAD * np.median(np.abs(rate - typical)[kept])
+        limit = _TYPICAL * MAD_TO_SIGMA * np.median(np.abs(rate - typical)[kept])
         kept = ~changed & (np.abs(rate - typical) <= limit)
     typical = np.maximum(typical, np.finfo(np.float64).tiny)
     difference = rate - typical
-    measured = (_MAD * np.median(np.abs(difference / typical)[kept])) ** 2
+    measured = (MAD_TO_SIGMA * np.median(np.abs(difference / typical)[kept])) ** 2
     scatter = float(np.sqrt(max(measured - np.median((variance / typical**2)[kept]), 0.0)))
     own = (scatter * typical) ** 2
     narrow = np.maximum(own + variance, np.finfo(np.float64).tiny)

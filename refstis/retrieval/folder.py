@@ -1,12 +1,12 @@
 """A folder of exposures, or a whole archive tree of them."""
 
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from refstis.datamodels.folders import walk_folders
 from refstis.errors import InputError, lacks_resources
 from refstis.retrieval.selection import (
     ArchiveFile,
@@ -146,31 +146,10 @@ class Folder:
         return fetched
 
     def _exposures(self, suffix: str) -> Iterator[Path]:
-        """Files that are named like an exposure; each folder once, also where links lead in a circle."""
+        """Files that are named like an exposure."""
         pattern = re.compile(rf"[a-z0-9]{{9}}_{suffix}\.fits(\.gz)?", re.IGNORECASE)
-
-        def refuse(error: OSError) -> None:
-            # what vanished meanwhile had nothing to give; what else cannot be listed would be missed without a word
-            if not isinstance(error, FileNotFoundError):
-                raise InputError(
-                    f"{error.filename}: cannot be listed ({error.strerror}), so that exposures in it would be missed. "
-                    "Give yourself the right to read it, or name a folder without it."
-                ) from error
-
-        visited = set()
-        for folder, subfolders, names in os.walk(self.path, onerror=refuse, followlinks=True):
-            try:
-                status = Path(folder).stat()
-            except OSError as error:
-                refuse(error)
-                subfolders.clear()
-                continue
-            if (status.st_dev, status.st_ino) in visited:
-                subfolders.clear()
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            subfolders.sort()
-            for name in sorted(names):
+        for folder, names in walk_folders(self.path):
+            for name in names:
                 if pattern.fullmatch(name):
                     yield Path(folder) / name
 

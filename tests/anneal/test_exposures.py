@@ -309,16 +309,9 @@ def test_raws_are_found_once_in_all_folders(tmp_path, write_raw):
         find_raws(tmp_path / "x_raw.fits")
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, close_folders):
     (tmp_path / "closed").mkdir()
-    list_folder = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folders("closed")
     with pytest.raises(InputError, match=r"closed: cannot be listed \(Permission denied\)"):
         find_raws(tmp_path)
 

@@ -286,15 +286,8 @@ def test_environment_of_the_user_wins_over_oref_of_the_configuration(
     assert os.environ["oref"] == f"{month.oref}/"  # noqa: SIM112 - the name that headers have
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, close_folders):
     (tmp_path / "wk01").mkdir()
-    list_folder = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("wk01"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folders("wk01")
     with pytest.raises(InputError, match=r"wk01: cannot be listed \(Permission denied\)"):
         pipeline.pull_out_subfolders(tmp_path)

@@ -143,16 +143,9 @@ def test_links_in_a_circle_end(tree):
     assert found.excluded[0].reason == "is not a file"
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_named(tree, close_folders):
     tree("odarkone0", "12740/closed")
-    list_folder = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folders("closed")
     with pytest.raises(InputError, match=r"closed: cannot be listed \(Permission denied\)"):
         Folder(tree.root).find(Selection())
 
