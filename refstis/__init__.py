@@ -11,8 +11,8 @@ __version__ = version("refstis")
 
 _SUBMODULES = {
     "anneal", "basedark", "basejoint", "calibration", "commands", "custom", "datamodels", "delivery", "demo", "errors",
-    "functions", "integration", "pipeline", "pipelines", "pop_db", "refbias", "retrieval", "simulation", "stages",
-    "weekbias", "weekdark",
+    "functions", "garbage", "integration", "pipeline", "pipelines", "pop_db", "refbias", "retrieval", "simulation",
+    "stages", "weekbias", "weekdark",
 }  # fmt: skip
 _PIPELINES = {
     "BaseBiasPipeline", "BaseDarkPipeline", "RefBiasPipeline", "WeekBiasPipeline", "WeekDarkPipeline",

@@ -7,7 +7,10 @@ the run with their exit status and without a traceback, because they derive from
 
 import errno
 
-from stpipe.exceptions import StpipeExitException
+from refstis.garbage import collection_paused
+
+with collection_paused():  # a thousand modules come along
+    from stpipe.exceptions import StpipeExitException
 
 __all__ = [
     "ConfigurationError",

@@ -15,15 +15,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from astropy.io import fits
-from astropy.time import Time
+from refstis.garbage import collection_paused
 
-from refstis.anneal.periods import figure_days_in_period, figure_number_of_periods
-from refstis.datamodels.atomic import atomic_write
-from refstis.datamodels.exposure import Exposure
-from refstis.datamodels.references import resolve_name
-from refstis.errors import InputError, ReferenceFileError
+with collection_paused():
+    import numpy as np
+    from astropy.io import fits
+    from astropy.time import Time
+
+    from refstis.anneal.periods import figure_days_in_period, figure_number_of_periods
+    from refstis.datamodels.atomic import atomic_write
+    from refstis.datamodels.exposure import Exposure
+    from refstis.datamodels.references import resolve_name
+    from refstis.errors import InputError, ReferenceFileError
 
 if TYPE_CHECKING:
     from stpipe import Step

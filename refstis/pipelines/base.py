@@ -24,6 +24,7 @@ from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.damage import write_asdf
 from refstis.datamodels.exposure import Exposure
+from refstis.garbage import collection_paused
 from refstis.stages.base import RefstisStep
 
 __all__ = [
@@ -73,9 +74,10 @@ _Making.handler.setFormatter(RefstisStep._log_records_formatter)  # noqa: SLF001
 def making_products() -> Iterator[None]:
     """Set up what the making of products shares in a process, until the last of them is made.
 
-    Logging is the whole process's, and so is Python's collection of garbage, which stpipe asks for before every step.
-    Messages go to the log of the product that they are about, also where several are made at a time in threads of
-    their own, and what the imports left is set aside from the collection, so that it costs nothing.
+    Logging is the whole process's, and so is Python's collection of garbage. Messages go to the log of the product
+    that they are about, also where several are made at a time in threads of their own. Garbage is collected where
+    stpipe asks for it, which is before every step, and at no other time; what the imports left is set aside from that,
+    so that it costs nothing.
 
     Yields
     ------
@@ -99,7 +101,8 @@ def making_products() -> Iterator[None]:
                 _Making.config.apply([name for name in names if name != "py.warnings"])
     gc.freeze()
     try:
-        yield
+        with collection_paused():
+            yield
     finally:
         with _Making.lock:
             _Making.products -= 1
