@@ -40,43 +40,80 @@ class ClippedStatistics(NamedTuple):
 # Every so many values, one goes into the sample that the median is looked for with; the sample's ranks on either side
 # of its median between which the median of all is expected.
 SAMPLE_STEP, SAMPLE_RANKS = 61, 400
+# So many values are compared with the limits at a time: most such runs lie between them, and are copied as they are.
+RUN = 64
 
 
 @njit(nogil=True, cache=True)
 def _between(values, low, high, kept):
     """Put the values from low to high, in their order, first into kept; how many there are, and how many lower."""
     number, below = 0, 0
-    for k in range(values.size):
-        value = values[k]
-        kept[number] = value
-        number += (value >= low) & (value <= high)
-        below += value < low
+    for begin in range(0, values.size, RUN):
+        run = values[begin : begin + RUN]
+        outside = False
+        for k in range(run.size):
+            outside |= (run[k] < low) | (run[k] > high)
+        if outside:
+            for k in range(run.size):
+                value = run[k]
+                kept[number] = value
+                number += (value >= low) & (value <= high)
+                below += value < low
+        else:
+            kept[number : number + run.size] = run
+            number += run.size
     return number, below
 
 
-def _median(values: np.ndarray) -> np.float32:
-    """Median of a float32 array, equal to `numpy.median`: only values near that of a sample are put in order."""
-    size = values.size
-    lower, upper = (size - 1) // 2, size // 2
-    sample = np.sort(values[::SAMPLE_STEP])
-    if len(sample) > 4 * SAMPLE_RANKS:
-        centre = len(sample) // 2
+class _Middle:
+    """The middle of some float32 values, from which values are taken away at both ends.
+
+    Only values near the median of a sample are put in order, and stay in order when others go.
+    """
+
+    def __init__(self):
+        self.near, self.first = np.empty(0, np.float32), 0
+
+    def median(self, values: np.ndarray) -> np.float32:
+        """Median of the values that are left, equal to `numpy.median`."""
+        lower, upper = (values.size - 1) // 2, values.size // 2
+        if not (self.first <= lower and upper < self.first + self.near.size) and not self._look(values):
+            return np.median(values)
+        return np.mean(self.near[lower - self.first : upper - self.first + 1])
+
+    def _look(self, values: np.ndarray) -> bool:
+        """Put the values near the median in order; whether it is among them."""
+        sample = np.sort(values[::SAMPLE_STEP])
+        if sample.size <= 4 * SAMPLE_RANKS:
+            return False
+        centre = sample.size // 2
         near = np.empty_like(values)
-        number, first = _between(values, sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS], near)
-        if first <= lower and upper < first + number:
-            near = near[:number]
-            near.partition([lower - first, upper - first])
-            return np.mean(near[[lower - first, upper - first]])
-    return np.median(values)
+        number, self.first = _between(
+            values, sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS], near
+        )
+        self.near = np.sort(near[:number])
+        return self.first <= (values.size - 1) // 2 and values.size // 2 < self.first + number
+
+    def keep(self, low: np.float32, high: np.float32, below: int) -> None:
+        """Forget the values that are not from low to high; so many of all were lower."""
+        begin, end = np.searchsorted(self.near, low), np.searchsorted(self.near, high, side="right")
+        self.near, self.first = self.near[begin:end], self.first + int(begin) - below
 
 
-def _mean_and_deviation(values: np.ndarray, in_blocks: bool) -> tuple[np.float32, np.float32]:
-    """Mean and standard deviation; in blocks, with the sums that numpy takes of an array in FITS byte order."""
-    if not in_blocks:
-        return np.mean(values), np.std(values)
-    mean = np.add.reduce(values.astype(">f4")) / np.float32(values.size)
-    squares = np.square(values - mean)
-    return mean, np.sqrt(np.add.reduce(squares.astype(">f4")) / np.float32(values.size))
+def _mean_and_deviation(
+    values: np.ndarray, squares: np.ndarray, in_blocks: bool
+) -> tuple[np.float32, np.float32]:
+    """Mean and standard deviation; in blocks, with the sums that numpy takes of an array in FITS byte order.
+
+    The steps are those of `numpy.mean` and `numpy.std`, but that the mean is taken once, and that the squares go where
+    there is memory already.
+    """
+    number = np.intp(values.size)
+    mean = np.float32(np.add.reduce(values.astype(">f4") if in_blocks else values) / number)
+    np.subtract(values, mean, out=squares)
+    np.multiply(squares, squares, out=squares)
+    variance = np.float32(np.add.reduce(squares.astype(">f4") if in_blocks else squares) / number)
+    return mean, np.sqrt(variance)
 
 
 def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
@@ -107,15 +144,20 @@ def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
     values = image.astype(np.float32, copy=False).ravel()
     if not np.isfinite(values).all():
         raise ValueError("values to clip are not all finite numbers")
+    middle = _Middle()
+    # one holds the values that are left, and the other first their squares, then those of them that stay
+    memory, other = np.empty_like(values), np.empty_like(values)
     for _ in range(iterations):
-        centre, (mean, spread) = _median(values), _mean_and_deviation(values, in_blocks)
-        kept = np.empty_like(values)
-        number, _ = _between(values, centre - spread * sigma, centre + spread * sigma, kept)
+        centre = middle.median(values)
+        mean, spread = _mean_and_deviation(values, memory[: values.size], in_blocks)
+        low, high = centre - spread * sigma, centre + spread * sigma
+        number, below = _between(values, low, high, memory)
         if number == values.size:
             return ClippedStatistics(mean, centre, spread)
-        values = kept[:number]
-    mean, spread = _mean_and_deviation(values, in_blocks)
-    return ClippedStatistics(mean, _median(values), spread)
+        middle.keep(low, high, below)
+        values, memory, other = memory[:number], other, memory
+    mean, spread = _mean_and_deviation(values, memory[: values.size], in_blocks)
+    return ClippedStatistics(mean, middle.median(values), spread)
 
 
 def median_filter_zero_padded(image: np.ndarray, kernel: tuple[int, int]) -> np.ndarray:

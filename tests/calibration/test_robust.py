@@ -38,6 +38,45 @@ def test_clip(sigma, iterations):
         assert tuple(clip(stored, sigma, iterations)) == tuple(clipped)
 
 
+def one_sided(generator, size):
+    """Values of which so many are high that the median of the others is another one."""
+    values = generator.normal(10.0, 2.0, size).astype(np.float32)
+    return np.where(generator.random(size) < 0.2, values + generator.exponential(40.0, size), values)
+
+
+SAMPLES = {
+    "normal": lambda generator, size: generator.normal(-3.0, 2.0, size),
+    "hot": one_sided,
+    "ties": lambda generator, size: generator.poisson(4.0, size),
+    "two values": lambda generator, size: generator.random(size) < 0.5,
+    "one value": lambda generator, size: np.full(size, 2.1),
+    "far apart": lambda generator, size: generator.standard_cauchy(size),
+}
+
+
+# to either side of where a sample is large enough, of numpy's blocks, and of the runs that are copied at a time
+@pytest.mark.parametrize("size", [1, 2, 65, 8191, 8193, 97_659, 97_723, 300_001])
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_clip_is_astropys_in_every_bit(kind, size):
+    generator = np.random.default_rng(size)
+    image = SAMPLES[kind](generator, size).astype(np.float32)
+    before = image.copy()
+    for sigma, iterations in ((3.0, 40), (5.0, 40), (1.5, 2), (4.0, 1)):
+        for stored in (image, image.astype(">f4")):
+            expected = sigma_clipped_stats(stored, sigma=sigma, maxiters=iterations)
+            found = clip(stored, sigma, iterations)
+            assert np.array(found, np.float32).tobytes() == np.array(expected, np.float32).tobytes()
+    assert image.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_cannot_be_clipped(bad):
+    image = np.ones(100_000, dtype=np.float32)
+    image[5] = bad
+    with pytest.raises(ValueError, match="not all finite"):
+        clip(image, 3.0, 5)
+
+
 def window(image, y, x, kernel, outside):
     ny, nx = image.shape
     values = []
