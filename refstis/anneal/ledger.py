@@ -6,6 +6,7 @@ what it was is told from its size, times and inode. Nothing here is needed to re
 time, not results.
 """
 
+import importlib
 import logging
 import os
 import re
@@ -572,9 +573,8 @@ class Ledger:
     # ---------------------------------------------------------------- the data base itself
 
     def _insert(self, table: sa.Table):
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        dialect = {"sqlite": sqlite, "postgresql": postgresql}[self._engine.dialect.name]
+        # the one in use is there already
+        dialect = importlib.import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
         return dialect.insert(table)
 
     @contextmanager

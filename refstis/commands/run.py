@@ -183,11 +183,14 @@ def execute_run(
     import sys
     from functools import partial
 
-    from refstis.anneal.display import console_for_tables
-    from refstis.anneal.progress import listening, print_result
-    from refstis.anneal.runner import Choice
-    from refstis.anneal.runner import run as make_all
-    from refstis.anneal.survey import Survey
+    from refstis.garbage import collection_paused
+
+    with collection_paused():
+        from refstis.anneal.display import console_for_tables
+        from refstis.anneal.progress import listening, print_result
+        from refstis.anneal.runner import Choice
+        from refstis.anneal.runner import run as make_all
+        from refstis.anneal.survey import Survey
 
     with listening() as listener, begin_ledger(ledger, output, folder is not None) as opened:
         delivered: dict[str, Delivered] = {}

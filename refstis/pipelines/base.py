@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import logging
@@ -294,12 +295,18 @@ def write_record(
             }
             for reference in step.references_used
         ],
-        "versions": {**{name: version(name) for name in MAKERS}, "python": platform.python_version()},
+        "versions": {**_versions(), "python": platform.python_version()},
         **(more or {}),
     }
     write_asdf(target.with_suffix(".asdf"), tree)
     with atomic_write(target.with_suffix(".log"), "w") as stream:
         stream.write("\n".join([*(_lines.get() or step.log_records), ""]))
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Versions of what makes products; the file that tells one is long, and what is installed stays as it is."""
+    return {name: version(name) for name in MAKERS}
 
 
 def file_checksum(path: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stpipe import Step
+from stpipe.config_parser import get_merged_spec_file, load_spec_file
 
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.exposure import Exposure
@@ -141,7 +143,15 @@ class RefstisStep(Step):
         overrides = {
             f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types
         }
-        parameters = super().get_pars(full_spec=full_spec)
+        # stpipe parses the specification and checks all values against it, several times for each product
+        names = _parameter_names(type(self), full_spec)
+        state = full_spec, repr([getattr(self, name, None) for name in names])
+        known = getattr(self, "_known_parameters", None)
+        if known is None or known[0] != state:
+            known = self._known_parameters = state, super().get_pars(full_spec=full_spec)
+        parameters = {
+            key: list(value) if isinstance(value, list) else value for key, value in known[1].items()
+        }
         # hooks may be given as classes or instances; a file of parameters holds their names
         hooks = {key: [_hook_name(hook) for hook in parameters[key]] for key in HOOKS if key in parameters}
         return {**parameters, **hooks, **{k: v for k, v in overrides.items() if v is not None}}
@@ -189,6 +199,12 @@ class RefstisStep(Step):
             *(str(v) for v in components.values() if v is not None),
         ]
         return str(folder / ("_".join(words) + (ext or step.output_ext)))
+
+
+@functools.cache
+def _parameter_names(step_class, full_spec):
+    """Names of the parameters of a class, with or without those of its bases."""
+    return tuple((get_merged_spec_file if full_spec else load_spec_file)(step_class) or ())
 
 
 def _hook_name(hook):
