@@ -152,7 +152,7 @@ def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) ->
     threads : int
         Number of threads to do it with.
     share : dict, optional
-        Path to bias-subtracted dark: those in it are used, and new ones are put there.
+        Path to exposure, of darks without their bias: those in it are used, and new ones are put there.
 
     Returns
     -------
@@ -306,8 +306,16 @@ def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
         exposures, references = _subtracted(task, threads, {} if share is None else share)
         pipeline.references_used.extend(references)
     else:
-        exposures = [Exposure.open(one.path) for one in task.sources]
+        exposures = [_opened(one.path, share) for one in task.sources]
     return pipeline, pipeline.run(exposures)
+
+
+def _opened(path: str, share: dict[str, Any] | None):
+    from refstis.datamodels.exposure import Exposure
+
+    if share is None:
+        return Exposure.open(path)
+    return share.get(path) or share.setdefault(path, Exposure.open(path))
 
 
 def _subtracted(task: Task, threads: int, share: dict[str, Any]):

@@ -21,6 +21,9 @@ MEMORY_PER_CORE = 256 * 2**20
 # Tasks that wait for room at a time, and how many others may begin before one of them.
 MOST_WAITING = 32
 MOST_PASSED = 4
+# What is made of biases, and how many opened biases are kept for a second product.
+SUPERBIASES = frozenset({"basebias", "refbias", "weekbias"})
+MOST_BIASES = 100
 # Seconds to wait for the first worker of a cluster, and for another one where all have gone.
 FIRST_WORKER = 60
 
@@ -133,8 +136,13 @@ class Admission:
         return None
 
 
-class _SharedDarks:
-    """Bias-subtracted darks of a month, which its basedark and the weekdarks share: of one month at a time."""
+class _Shared:
+    """Exposures that several products share.
+
+    Biases, as they were opened, go into a baseline and a week: what one of them finds out about them the other need not.
+    Of darks, the basedark of a month and its weekdarks share what is left of them without bias: of one month at a time,
+    as that takes memory.
+    """
 
     def __init__(self, tasks: Tasks, memory: int):
         self._memory = memory
@@ -142,27 +150,37 @@ class _SharedDarks:
         self._users = Counter(task.month for task, _ in tasks.values() if task.kind == "weekdark")
         self._month = ""
         self._darks: dict[str, Any] = {}
+        self._users_of_biases = Counter(
+            one.path for task, _ in tasks.values() if task.kind in SUPERBIASES for one in task.sources
+        )
+        self._biases: dict[str, Any] = {}
 
     def of(self, task: Task) -> dict[str, Any] | None:
-        """Where a task finds darks and puts them for others; None where it has to do without."""
+        """Where a task finds exposures and puts them for others; None where it has to do without."""
         with self._lock:
+            if task.kind in SUPERBIASES:
+                return self._biases if len(self._biases) < MOST_BIASES else None
             begins = task.kind == "basedark" and not self._month and task.memory <= self._memory
             if begins and self._users[task.month]:
                 self._month = task.month
             return self._darks if task.month == self._month else None
 
     def release(self, task: Task) -> None:
-        """Forget darks that nobody needs any more."""
-        if task.kind != "weekdark":
-            return
+        """Forget exposures that nobody needs any more."""
         with self._lock:
-            self._users[task.month] -= 1
-            if task.month == self._month:
+            if task.kind in SUPERBIASES:
                 for one in task.sources:
-                    self._darks.pop(one.path, None)
-                if not self._users[task.month]:
-                    self._month = ""
-                    self._darks.clear()
+                    self._users_of_biases[one.path] -= 1
+                    if not self._users_of_biases[one.path]:
+                        self._biases.pop(one.path, None)
+            elif task.kind == "weekdark":
+                self._users[task.month] -= 1
+                if task.month == self._month:
+                    for one in task.sources:
+                        self._darks.pop(one.path, None)
+                    if not self._users[task.month]:
+                        self._month = ""
+                        self._darks.clear()
 
 
 class ThreadScheduler:
@@ -180,7 +198,7 @@ class ThreadScheduler:
 
         first = min(MOST_WAITING, sum(not parents for _, parents in tasks.values()))
         admission = Admission(self.cores, MEMORY_PER_CORE * self.cores, first)
-        darks = _SharedDarks(tasks, admission.memory)
+        shared = _Shared(tasks, admission.memory)
         lock = threading.Lock()
 
         def call(task: Task, *before: Outcome) -> Outcome:
@@ -192,8 +210,8 @@ class ThreadScheduler:
                     else:
                         with lock:
                             started(task.identity)
-                        outcome = make(task, threads, darks.of(task))
-            darks.release(task)
+                        outcome = make(task, threads, shared.of(task))
+            shared.release(task)
             with lock:
                 finished(outcome)
             return outcome

@@ -12,18 +12,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from refstis.calibration.geometry import Overscan, sequential_sum
+from refstis.calibration.medians import BLOCK, median_network, sort_lanes
 
-__all__ = ["BLEV_CLIP", "BiasLevel", "fit_bias_level", "fit_line", "masked_medians", "subtract_bias_level"]
+__all__ = [
+    "BLEV_CLIP",
+    "BiasLevel",
+    "LevelledFrame",
+    "fit_bias_level",
+    "fit_line",
+    "masked_medians",
+    "subtract_bias_level",
+]
 
 # Clip of the virtual overscan (sigma) where the CCDTAB has no column BLEV_CLIP, as in CALSTIS.
 BLEV_CLIP = 50.0
 # Half width (columns) of the window that a hot value of the virtual overscan is replaced from, as in CALSTIS.
 HALF_WINDOW = 10
+# Histograms side by side: an increment has to wait for the one before it in the same bin.
+LANES = 8
+# A level as near as that to a whole number (DN) does not tell how differences up to some thousand DN are cut.
+NEAR_INTEGER = 2.0**-10
+# A level beyond the range of 16 bits (DN) is none.
+MOST_LEVEL = 1e6
 # Deviations above this multiple of the median deviation do not enter the scatter of the virtual overscan.
 SCATTER_CLIP = 4.5
 
@@ -53,8 +69,7 @@ class BiasLevel:
     has_drift: bool
 
 
-@njit(nogil=True, cache=True)
-def masked_medians(values, good):
+def masked_medians(values: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median of the good values of each row.
 
     Parameters
@@ -69,24 +84,43 @@ def masked_medians(values, good):
     tuple of numpy.ndarray
         Medians (float64; the mean of the two central values for an even number) and numbers of good values.
     """
+    return _masked_medians(values, good, median_network(values.shape[1]))
+
+
+@njit(nogil=True, cache=True)
+def _masked_medians(values, good, network):
+    """Medians of rows: of many rows side by side where all their values are good, else row by row."""
     rows, columns = values.shape
     medians = np.zeros(rows)
     counts = np.zeros(rows, dtype=np.int64)
     work = np.empty(columns)
-    for j in range(rows):
-        n = 0
-        for i in range(columns):
-            if good[j, i]:
-                value = values[j, i]
-                k = n
-                while k > 0 and work[k - 1] > value:
-                    work[k] = work[k - 1]
-                    k -= 1
-                work[k] = value
-                n += 1
-        counts[j] = n
-        if n:
-            medians[j] = work[n // 2] if n % 2 else (work[n // 2 - 1] + work[n // 2]) / 2.0
+    lanes = np.empty((columns, BLOCK))
+    for begin in range(0, rows, BLOCK):
+        end = min(begin + BLOCK, rows)
+        if columns and end - begin == BLOCK and good[begin:end].all():
+            for x in range(BLOCK):
+                for i in range(columns):
+                    lanes[i, x] = values[begin + x, i]
+            sort_lanes(lanes, network)
+            lower, upper = lanes[(columns - 1) // 2], lanes[columns // 2]
+            for x in range(BLOCK):
+                medians[begin + x] = lower[x] if columns % 2 else (lower[x] + upper[x]) / 2.0
+            counts[begin:end] = columns
+            continue
+        for j in range(begin, end):
+            n = 0
+            for i in range(columns):
+                if good[j, i]:
+                    value = values[j, i]
+                    k = n
+                    while k > 0 and work[k - 1] > value:
+                        work[k] = work[k - 1]
+                        k -= 1
+                    work[k] = value
+                    n += 1
+            counts[j] = n
+            if n:
+                medians[j] = work[n // 2] if n % 2 else (work[n // 2 - 1] + work[n // 2]) / 2.0
     return medians, counts
 
 
@@ -294,10 +328,12 @@ def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
 
 
 @njit(nogil=True, cache=True)
-def _subtract(pixels, level, drift, out):
-    for j in range(pixels.shape[0]):
-        for i in range(pixels.shape[1]):
-            out[j, i] = np.float32((np.float64(pixels[j, i]) - level[j]) - drift[i])
+def _subtract(pixels, left, level, drift, less, out):
+    for j in range(level.shape[0]):
+        # of parts of lines that are named beforehand the compiler makes vector instructions
+        line, target, base = pixels[j, left : left + drift.shape[0]], out[j], level[j]
+        for i in range(drift.shape[0]):
+            target[i] = np.float32((np.float64(line[i]) - base) - drift[i]) - less
 
 
 def subtract_bias_level(pixels: np.ndarray, level: np.ndarray, drift: np.ndarray) -> np.ndarray:
@@ -318,6 +354,169 @@ def subtract_bias_level(pixels: np.ndarray, level: np.ndarray, drift: np.ndarray
         float32 array of the same shape (DN).
     """
     out = np.empty(pixels.shape, dtype=np.float32)
-    # of a contiguous copy the compiler makes vector instructions, of a window of a larger array it does not
-    _subtract(np.ascontiguousarray(pixels), level, drift, out)
+    _subtract(np.ascontiguousarray(pixels), 0, level, drift, np.float32(0), out)
     return out
+
+
+@njit(nogil=True, cache=True)
+def _bins_of_part(values, base, low, size, bins):
+    """Bins of whole numbers less a level between base and base + 1, cut towards zero; sums of them and of magnitudes.
+
+    The first and last of the bins take what lies outside.
+    """
+    total, magnitude = np.int32(0), np.int32(0)
+    # a result of two 32-bit numbers has 64 bits here, half as many at a time, unless it is cut
+    lowest, highest, first = np.int32(low - 1), np.int32(low + size - 2), np.int32(low - 1)
+    for x in range(values.shape[0]):
+        above = np.int32(np.int32(values[x]) - base)
+        total = np.int32(total + above)
+        magnitude = np.int32(magnitude + abs(above))
+        part = np.int32(above - np.int32(above > 0))
+        bins[x] = np.uint32(min(max(part, lowest), highest) - first)
+    return total, magnitude
+
+
+@njit(nogil=True, cache=True)
+def _survey(pixels, left, level, drift, flagged, low, counts, sums):
+    """Histogram of a frame of whole numbers less its level, and sums of it; see `LevelledFrame.survey`.
+
+    In a part of a line whose level lies between the same whole numbers, and not next to one, the cut of a difference
+    follows from whole numbers alone, whatever its rounding to float32 is. Of other pixels the differences are formed.
+    """
+    columns, size = drift.shape[0], np.int32(counts.shape[0])
+    low = np.int32(low)
+    bins = np.empty(columns, dtype=np.uint32)
+    drifts = np.zeros(columns + 1)
+    for x in range(columns):
+        drifts[x + 1] = drifts[x] + drift[x]
+    rising = drift[columns - 1] >= drift[0]
+    next_flagged = 0
+    for y in range(level.shape[0]):
+        line, total, magnitude = pixels[y, left : left + columns], 0.0, 0.0
+        begin = 0
+        while begin < columns:
+            here = level[y] + drift[begin]
+            base = np.floor(here)
+            least, greatest = base + NEAR_INTEGER, base + 1 - NEAR_INTEGER
+            end = begin
+            if least < here < greatest:
+                # the drift is monotonous: the end of the part is found by halving
+                first, last = begin, columns
+                while last - first > 1:
+                    middle = (first + last) // 2
+                    there = level[y] + drift[middle]
+                    if (there < greatest) if rising else (there > least):
+                        first = middle
+                    else:
+                        last = middle
+                end = first + 1
+            if end > begin:
+                integers, magnitudes = _bins_of_part(line[begin:end], np.int32(base), low, size, bins[begin:end])
+                number = end - begin
+                total += integers - (number * (level[y] - base) + drifts[end] - drifts[begin])
+                magnitude += magnitudes + number
+            else:
+                end = begin + 1
+                value = np.float32((np.float64(line[begin]) - level[y]) - drift[begin])
+                bins[begin] = np.uint32(min(max(np.int32(value) - low + np.int32(1), np.int32(0)), size - np.int32(1)))
+                total += np.float64(value)
+                magnitude += abs(np.float64(value))
+            begin = end
+        for x in range(columns):
+            counts[bins[x], np.uint32(x) % np.uint32(LANES)] += np.uint32(1)
+        while next_flagged < flagged.size and flagged[next_flagged] < (y + 1) * columns:
+            x = flagged[next_flagged] - y * columns
+            counts[bins[x], np.uint32(x) % np.uint32(LANES)] -= np.uint32(1)
+            total -= (np.float64(line[x]) - level[y]) - drift[x]
+            next_flagged += 1
+        sums[1] = max(sums[1], abs(sums[0]) + magnitude)
+        sums[0] += total
+
+
+@dataclass(frozen=True, eq=False)
+class LevelledFrame:
+    """A frame less its bias level, of which any window can be produced.
+
+    Parameters
+    ----------
+    raw : array_like
+        Raw frame (DN), uint16 or float32: anything that gives an array for ``raw[rows]``.
+    level, drift : numpy.ndarray
+        Level of each line and drift at each column of what is illuminated (DN), float64.
+    corner : tuple of int
+        Row and column of the raw frame where that begins.
+    """
+
+    raw: Any
+    level: np.ndarray
+    drift: np.ndarray
+    corner: tuple[int, int] = (0, 0)
+
+    def __call__(self, rows: slice, columns: slice) -> np.ndarray:
+        """A window.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            With start and stop.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (DN).
+        """
+        level, drift = self.level[rows], self.drift[columns]
+        out = np.empty((len(level), len(drift)), dtype=np.float32)
+        _subtract(self._lines(rows), self.corner[1] + columns.start, level, drift, np.float32(0), out)
+        return out
+
+    def put_rows(self, rows: slice, out: np.ndarray, less: np.float32) -> None:
+        """Put some lines, less a constant, into an array.
+
+        Parameters
+        ----------
+        rows : slice
+            With start and stop.
+        out : numpy.ndarray
+            Where to: float32, contiguous, of as many rows and columns or more, beginning at its first.
+        less : numpy.float32
+            The constant (DN), subtracted in float32.
+        """
+        _subtract(self._lines(rows), self.corner[1], self.level[rows], self.drift, less, out)
+
+    @property
+    def of_integers(self) -> bool:
+        """Whether the raw frame is one of whole numbers, with a level that such a frame can have."""
+        return np.dtype(self.raw.dtype) == np.uint16 and bool(np.abs(self.level).max() < MOST_LEVEL)
+
+    def survey(self, flagged: np.ndarray, low: int, high: int) -> tuple[float, float, np.ndarray]:
+        """Histogram of a frame of whole numbers, with bins of 1 DN, which needs no differences to be formed.
+
+        Parameters
+        ----------
+        flagged : numpy.ndarray
+            Flat indices of pixels to leave out, ascending, int64.
+        low, high : int
+            Integer parts, cut towards zero, of the first and last bin.
+
+        Returns
+        -------
+        total : float
+            Sum of the pixels that are not flagged (DN).
+        reach : float
+            What the magnitude of no sum of the pixels up to any of them exceeds (DN), with room for the rounding of
+            the pixels to float32.
+        counts : numpy.ndarray
+            Numbers of pixels below, in and above the bins.
+        """
+        counts = np.zeros((high - low + 3, LANES), dtype=np.uint32)
+        sums = np.zeros(2)
+        lines = self._lines(slice(0, len(self.level)))
+        _survey(lines, self.corner[1], self.level, self.drift, flagged, low, counts, sums)
+        # rounding changes the mean by less than 2**-24 of the mean magnitude, which is less than this by a line's length
+        reach = float(sums[1]) * (1 + 1 / len(self.drift))
+        return float(sums[0]), reach, counts.sum(axis=1, dtype=np.int64)
+
+    def _lines(self, rows):
+        bottom = self.corner[0]
+        return np.ascontiguousarray(self.raw[bottom + rows.start : bottom + rows.stop])

@@ -31,6 +31,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numba import njit
 
+from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.geometry import sequential_sum
 from refstis.calibration.medians import stack_median
 
@@ -44,6 +45,8 @@ USED, SPILL, EXCLUDED, HIT = 0, 1, 2, 3
 # these: of few images, what stays in the caches is worth more than the overlap costs.
 TILE_BYTES = 24 * 2**20
 TILE_ROWS = 150
+# Rows whose images are gone through one after the other: what they are added up in stays in the second-level cache.
+BLOCK_ROWS = 16
 # Pixels that are looked at together for whether there is anything to do.
 LOOKED_AT = 64
 # Floats that a line of the stack is longer than one of the image.
@@ -61,7 +64,11 @@ SKY_DOUBT = 16
 
 
 class Image(Protocol):
-    """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand."""
+    """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand.
+
+    What can tell its `source`, a frame less its bias level, is asked for that; what can `remember`, for what follows from
+    it.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,6 +76,21 @@ class Image(Protocol):
         ...
 
     def __getitem__(self, key, /) -> np.ndarray: ...
+
+
+def _put(image, rows, out, less):
+    """Put some rows of an image, less a constant, into the first rows and columns of an array."""
+    source = getattr(image, "source", None)
+    if isinstance(source, LevelledFrame):
+        source.put_rows(rows, out, less)
+    else:
+        window = image[rows]
+        np.subtract(window, less, out=out[: window.shape[0], : window.shape[1]])
+
+
+def _remember(image, question, answer):
+    """What follows from an image, found out once where it can remember."""
+    return image.remember(question, answer) if hasattr(image, "remember") else answer()
 
 
 class StackImage(NamedTuple):
@@ -265,8 +287,13 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
             first, last = np.searchsorted(bad, (begin * columns, (begin + SKY_ROWS) * columns))
             yield sci[begin : begin + SKY_ROWS], bad[first:last] - begin * columns
 
+    source = getattr(sci, "source", None)
+    frame = source if isinstance(source, LevelledFrame) and source.of_integers else None
+
     def survey(low, high):
         """Sum of the good pixels, what no partial sum exceeds, and the numbers below, in, and above the bins."""
+        if frame is not None:
+            return frame.survey(bad, low, high)
         counts = np.zeros((high - low + 3, SKY_LANES), dtype=np.uint32)
         # columns up to a multiple of the width are 0
         line = np.zeros(-(-columns // SKY_WIDTH) * SKY_WIDTH, dtype=np.float32)
@@ -351,154 +378,106 @@ def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
                 )
 
 
-# One loop for each step of the formulas, over neighbouring pixels of a line: few arrays at a time, so that the compiler
-# makes vector instructions. What multiplies or divides by 1, or adds 0, is left out, as it changes no bit.
+# Loops are over neighbouring pixels of a line, with few arrays at a time, so that the compiler makes vector instructions.
+# Rejected pixels are few, so lines are looked at as a whole for hits and added as a whole, and what was rejected is put
+# back afterwards.
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _limits_of_line(guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, limit, spill):
-    """Limits of the squared deviation: of a hit, and, before the threshold, of a hit's neighbour.
-
-    Without multiplicative noise they are equal, and the second is not made.
-    """
-    rog2, e2, zero = noise * noise, efac * efac, np.float32(0)
-    columns = guess.shape[0]
+def _limits(guess, variance, use_variance, efac, sky, gain, noise, scale, sig2):
+    """Limits of the squared deviation of a pixel: of a hit, and, before the threshold, of a hit's neighbour."""
     if use_variance:
-        for x in range(columns):
-            limit[x] = sig2 * variance[x]
-        if scale != 0:
-            spill[:] = limit
-        return
-    if gain == 1:
-        for x in range(columns):
-            limit[x] = rog2 + max(guess[x] * efac + sky, zero)
-    else:
-        for x in range(columns):
-            limit[x] = rog2 + max(guess[x] * efac + sky, zero) / gain
-    if scale != 0:
-        for x in range(columns):
-            spill[x] = (sig2 * limit[x]) / e2
-        for x in range(columns):
-            signal = max((guess[x] * efac + sky) - sky, zero)
-            limit[x] = limit[x] + (scale * signal) * (scale * signal)
-    if e2 == 1:
-        for x in range(columns):
-            limit[x] = sig2 * limit[x]
-    else:
-        for x in range(columns):
-            limit[x] = (sig2 * limit[x]) / e2
+        return sig2 * variance, sig2 * variance
+    e2, zero = efac * efac, np.float32(0)
+    detected = guess * efac + sky
+    near = noise * noise + max(detected, zero) / gain
+    signal = max(detected - sky, zero)
+    return (sig2 * (near + (scale * signal) * (scale * signal))) / e2, (sig2 * near) / e2
 
 
-@njit(nogil=True, cache=True)
-def _flag_line(rate, guess, limit, spill, psig2, flags):
-    """For each pixel, bit 1: beyond the limit; bit 2: beyond the limit of a hit's neighbour. Whether there is a hit."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _has_hit(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2):
+    """Whether any pixel of a line is beyond its limit."""
+    count = np.int32(0)
     for x in range(rate.shape[0]):
         d = rate[x] - guess[x]
-        d2 = d * d
-        flags[x] = np.uint8(d2 > limit[x]) | (np.uint8(not (d2 <= psig2 * spill[x])) << np.uint8(1))
-    return _any_odd(flags)
+        limit, _ = _limits(guess[x], variance[x], use_variance, efac, sky, gain, noise, scale, sig2)
+        count += np.int32(d * d > limit)
+    return count > 0
 
 
 @njit(nogil=True, cache=True)
-def _any_odd(values):
-    """1 where any of the values is odd: there is a hit or, in a mask, a pixel that is rejected."""
+def _has_hit_of_bias(rate, guess, sky, rog2, sig2):
+    """As `_has_hit`, where gain and exposure factor are 1 and there is no multiplicative noise: the same bits."""
+    zero, count = np.float32(0), np.int32(0)
+    for x in range(rate.shape[0]):
+        g = guess[x]
+        d = rate[x] - g
+        count += np.int32(d * d > sig2 * (rog2 + max(g + sky, zero)))
+    return count > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _find_hits(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, beyond):
+    """Which pixels of a line are beyond their limits: 1 for these, else 0."""
+    for x in range(rate.shape[0]):
+        d = rate[x] - guess[x]
+        limit, _ = _limits(guess[x], variance[x], use_variance, efac, sky, gain, noise, scale, sig2)
+        beyond[x] = np.uint8(d * d > limit)
+
+
+@njit(nogil=True, cache=True)
+def _any(values):
     found = np.uint8(0)
     for x in range(values.shape[0]):
         found |= values[x]
-    return found & np.uint8(1)
+    return found > 0
 
 
 @njit(nogil=True, cache=True)
-def _mark(flags, hits, excluded, has_excluded, width, rej2, mask, marked):
-    """Mask of one image in raster order. A neighbour of a hit loses its exclusion, and may then be a hit itself.
-
-    Marked are the lines whose mask is not all USED.
-    """
-    rows, columns = flags.shape
-    for y in range(rows):
-        if has_excluded:
-            for x in range(columns):
-                mask[y, x] = EXCLUDED if excluded[y, x] else USED
-        elif marked[y]:
-            mask[y] = USED
-        marked[y] = has_excluded
-    for y in range(rows):
-        if not hits[y]:
-            continue
-        for begin in range(0, columns, LOOKED_AT):
-            end = min(begin + LOOKED_AT, columns)
-            if not _any_odd(flags[y, begin:end]):
-                continue
-            for x in range(begin, end):
-                if not flags[y, x] & 1 or mask[y, x] == EXCLUDED:
-                    continue
-                mask[y, x] = HIT
-                marked[y] = True
-                for j in range(max(y - width, 0), min(y + width, rows - 1) + 1):
-                    for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
-                        if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
-                            continue
-                        if flags[j, i] & 2 and mask[j, i] != HIT:
-                            mask[j, i] = SPILL
-                            marked[j] = True
-
-
-@njit(nogil=True, cache=True)
-def _add_line(rate, efac, mask, marked, signal, total, weight):
-    """Add the used pixels of a line to the sums; signal is what each pixel holds without the sky."""
-    zero = np.float32(0)
+def _add_line(rate, efac, total, weight):
+    """Add a line to the sums."""
     for x in range(rate.shape[0]):
-        signal[x] = rate[x] * efac
-    if not marked:
-        for x in range(rate.shape[0]):
-            total[x] += signal[x]
-            weight[x] += efac
-        return
-    for x in range(rate.shape[0]):
-        used = mask[x] == USED
-        total[x] += signal[x] if used else zero
-        weight[x] += efac if used else zero
+        total[x] += rate[x] * efac
+        weight[x] += efac
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_variance_of_line(signal, sky, gain, noise, scale, mask, marked, scratch, variance):
-    """Add the variance of the used pixels of a line."""
+def _add_variance_of_line(rate, efac, sky, gain, noise, scale, variance):
+    """Add the variance of a line."""
     rog2, zero = noise * noise, np.float32(0)
-    for x in range(signal.shape[0]):
-        signal[x] = max(signal[x] + sky, zero)
-    if gain == 1:
-        for x in range(signal.shape[0]):
-            scratch[x] = rog2 + signal[x]
-    else:
-        for x in range(signal.shape[0]):
-            scratch[x] = rog2 + signal[x] / gain
-    if scale != 0:
-        for x in range(signal.shape[0]):
-            scratch[x] += (scale * signal[x]) * (scale * signal[x])
-    if marked:
-        for x in range(signal.shape[0]):
-            scratch[x] = scratch[x] if mask[x] == USED else zero
-    for x in range(signal.shape[0]):
-        variance[x] += scratch[x]
+    for x in range(rate.shape[0]):
+        signal = max(rate[x] * efac + sky, zero)
+        variance[x] += (rog2 + signal / gain) + (scale * signal) * (scale * signal)
 
 
 @njit(nogil=True, cache=True)
-def _pack_line(mask, bits, rejections):
-    """Rejected pixels of a line as bits, and one more rejection for each of them; return their number."""
-    count = 0
-    for begin in range(0, mask.shape[0], LOOKED_AT):
-        end = min(begin + LOOKED_AT, mask.shape[0])
-        if not _any_odd(mask[begin:end]):
-            continue
-        for x in range(begin, end):
-            if mask[x] & 1:
-                bits[x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
-                rejections[x] += 1
-                count += 1
+def _add_bias_line(rate, total):
+    """As `_add_line` with exposure factor 1; the weights are whole numbers, which count frames."""
+    for x in range(rate.shape[0]):
+        total[x] += rate[x]
+
+
+@njit(nogil=True, cache=True)
+def _add_bias_line_and_variance(rate, sky, rog2, total, variance):
+    """As `_add_bias_line`, and the variance of the line, with gain 1 and no multiplicative noise."""
+    zero = np.float32(0)
+    for x in range(rate.shape[0]):
+        total[x] += rate[x]
+        variance[x] += rog2 + max(rate[x] + sky, zero)
+
+
+@njit(nogil=True, cache=True)
+def _reject(mask, y, x, state, rejected, count):
+    """Give a pixel a state, and put it on the list where it was used before; return the length of the list."""
+    if mask[y, x] == USED:
+        rejected[count, 0], rejected[count, 1] = y, x
+        count += 1
+    mask[y, x] = state
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _iterate(
     stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded, has_excluded,
     last, first_row, last_row, total, weight, scatter, rejections, bits,
@@ -507,33 +486,93 @@ def _iterate(
 
     The stack may have more rows and columns than the guess. Bits and rejections are those of the rows first_row to
     last_row, and are made in the last iteration. Returns the number of rejected pixels in these rows.
+
+    Blocks of rows are gone through with all images, one after the other: their hits follow from the rows within the
+    radius. Where pixels are excluded they may follow from all rows before, and the tile is one block. Hits are found in
+    raster order: a neighbour of one loses its exclusion, and may then be a hit itself.
     """
     rows, columns = guess.shape
-    width = int(np.float64(radius) + 1e-5)
-    flags, mask = np.empty((rows, columns), dtype=np.uint8), np.zeros((rows, columns), dtype=np.uint8)
-    hits, marked = np.empty(rows, dtype=np.uint8), np.zeros(rows, dtype=np.bool_)
-    limit, spill = np.empty(columns, dtype=np.float32), np.empty(columns, dtype=np.float32)
-    count = 0
-    for n in range(stack.shape[0]):
-        constants = efac[n], sky[n], gain[n], noise[n]
-        for y in range(rows):
-            _limits_of_line(
-                guess[y], variance[y], use_variance, constants[0], constants[1], constants[2], constants[3], scale,
-                sig2, limit, spill,
-            )  # fmt: skip
-            near = limit if scale == 0 else spill
-            hits[y] = _flag_line(stack[n, y, :columns], guess[y], limit, near, psig2, flags[y])
-        excluded_n = excluded[n if has_excluded[n] else 0]
-        _mark(flags, hits, excluded_n, has_excluded[n], width, radius * radius, mask, marked)
-        for y in range(rows):
-            _add_line(stack[n, y, :columns], efac[n], mask[y], marked[y], limit, total[y], weight[y])
-            if last:
-                _add_variance_of_line(
-                    limit, sky[n], gain[n], noise[n], scale, mask[y], marked[y], spill, scatter[y]
+    width, rej2 = int(np.float64(radius) + 1e-5), radius * radius
+    height = rows if has_excluded.any() else min(BLOCK_ROWS, rows)
+    mask = np.zeros((min(height + 2 * width, rows), columns), dtype=np.uint8)
+    # places of the pixels of an image that are not used, and the sums there
+    rejected = np.empty((mask.size, 2), dtype=np.int32)
+    kept = np.empty((mask.size, 3), dtype=np.float32)
+    beyond = np.empty(columns, dtype=np.uint8)
+    biases = scale == 0 and np.all(gain == 1) and np.all(efac == 1)
+    found = 0
+    for begin in range(0, rows, height):
+        end = min(begin + height, rows)
+        low, high = max(begin - width, 0), min(end + width, rows)
+        for n in range(stack.shape[0]):
+            rog2 = noise[n] * noise[n]
+            count = 0
+            if has_excluded[n]:
+                for y in range(rows):
+                    for x in range(columns):
+                        if excluded[n, y, x]:
+                            count = _reject(mask, y, x, EXCLUDED, rejected, count)
+            for y in range(low, high):
+                line = stack[n, y, :columns]
+                if biases and not use_variance:
+                    hit = _has_hit_of_bias(line, guess[y], sky[n], rog2, sig2)
+                else:
+                    hit = _has_hit(
+                        line, guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n], scale, sig2
+                    )
+                if not hit:
+                    continue
+                _find_hits(
+                    line, guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n], scale, sig2, beyond
                 )
-                if marked[y] and first_row <= y < last_row:
-                    count += _pack_line(mask[y], bits[n, y - first_row], rejections[y - first_row])
-    return count
+                for part in range(0, columns, LOOKED_AT):
+                    stop = min(part + LOOKED_AT, columns)
+                    if not _any(beyond[part:stop]):
+                        continue
+                    for x in range(part, stop):
+                        if not beyond[x] or mask[y - low, x] == EXCLUDED:
+                            continue
+                        count = _reject(mask, y - low, x, HIT, rejected, count)
+                        for j in range(max(y - width, low), min(y + width, high - 1) + 1):
+                            for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
+                                if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
+                                    continue
+                                d = stack[n, j, i] - guess[j, i]
+                                _, near = _limits(
+                                    guess[j, i], variance[j, i], use_variance, efac[n], sky[n], gain[n], noise[n],
+                                    scale, sig2,
+                                )  # fmt: skip
+                                if not d * d <= psig2 * near and mask[j - low, i] != HIT:
+                                    count = _reject(mask, j - low, i, SPILL, rejected, count)
+            for k in range(count):
+                y, x = low + rejected[k, 0], rejected[k, 1]
+                kept[k, 0], kept[k, 1], kept[k, 2] = total[y, x], weight[y, x], scatter[y, x]
+            for y in range(begin, end):
+                line = stack[n, y, :columns]
+                if biases and last:
+                    _add_bias_line_and_variance(line, sky[n], rog2, total[y], scatter[y])
+                elif biases:
+                    _add_bias_line(line, total[y])
+                else:
+                    _add_line(line, efac[n], total[y], weight[y])
+                    if last:
+                        _add_variance_of_line(line, efac[n], sky[n], gain[n], noise[n], scale, scatter[y])
+            for k in range(count):
+                j, x = rejected[k, 0], rejected[k, 1]
+                y, state = low + j, mask[j, x]
+                mask[j, x] = USED
+                total[y, x], weight[y, x], scatter[y, x] = kept[k, 0], kept[k, 1], kept[k, 2]
+                if not begin <= y < end:
+                    continue
+                if biases:
+                    weight[y, x] -= efac[n]
+                if last and state != EXCLUDED and first_row <= y < last_row:
+                    bits[n, y - first_row, x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
+                    rejections[y - first_row, x] += 1
+                    found += 1
+        if biases:
+            weight[begin:end] += np.float32(stack.shape[0])
+    return found
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -547,12 +586,13 @@ def _means(total, weight, empty, guess):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _uncertainties(scatter, weight, error):
-    """Uncertainties of the means, 0 where no image is used."""
-    for y in range(error.shape[0]):
-        for x in range(error.shape[1]):
-            value = np.float32(np.sqrt(np.float64(scatter[y, x])) / np.float64(weight[y, x]))
-            error[y, x] = value if weight[y, x] > 0 else np.float32(0)
+def _scaled_sums(mean, scatter, weight, exptime, sky, sci, err):
+    """Means scaled to the total exposure, with the skies, and their uncertainties, 0 where no image is used."""
+    for y in range(sci.shape[0]):
+        for x in range(sci.shape[1]):
+            sci[y, x] = mean[y, x] * exptime + sky
+            error = np.float32(np.sqrt(np.float64(scatter[y, x])) / np.float64(weight[y, x]))
+            err[y, x] = (error if weight[y, x] > 0 else np.float32(0)) * exptime
 
 
 def _halo(parameters):
@@ -578,28 +618,16 @@ class _Stack:
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
-            self._flagged: dict[int, np.ndarray] = {}
             with ThreadPoolExecutor(threads) as pool:
-                self.sky[:] = list(pool.map(self._sky, images))
-            del self._flagged
-        self.average = np.empty(self.shape, dtype=np.float32)
-        self.error = np.empty(self.shape, dtype=np.float32)
-        self.dq = np.empty(self.shape, dtype=np.int16)
+                self.sky[:] = list(pool.map(_sky, images))
+        self.texpt = np.float32(len(images)) if self.exptime == 0 else self.exptime
+        self.total_sky = sequential_sum(self.sky)
+        self.sci = np.empty(self.shape, dtype=np.float32)
+        self.err = np.empty(self.shape, dtype=np.float32)
+        self.rejected = np.empty(self.shape, dtype=np.bool_)
         self.bits = np.zeros((len(images), ny, (nx + 7) // 8), dtype=np.uint8)
         # memory for the rates of a tile, which the next tile uses again
         self._stacks: list[np.ndarray] = []
-
-    def _sky(self, image):
-        if image.dq is None:
-            return sky_mode(image.sci)
-        # images often share one bad pixel mask
-        flagged = self._flagged.get(id(image.dq))
-        if flagged is None:
-            # numpy looks for True much faster than for numbers that are not 0
-            flagged = np.flatnonzero(image.dq[:] != 0)
-            if sum(other.dq is image.dq for other in self.images) > 1:
-                self._flagged[id(image.dq)] = flagged
-        return sky_mode(image.sci, flagged)
 
     def combine(self):
         """Combine tile by tile; return the number of rejected pixels."""
@@ -626,7 +654,7 @@ class _Stack:
             # lines are somewhat longer: images whose distance is a power of 2 would displace each other in the caches
             stack = np.empty((len(self.images), ny, nx + LINE_PADDING), dtype=np.float32)
         for n, image in enumerate(self.images):
-            np.subtract(image.sci[rows], self.sky[n], out=stack[n, :ny, :nx])
+            _put(image.sci, rows, stack[n], self.sky[n])
             if self.efac[n] != 1:
                 np.divide(stack[n, :ny, :nx], self.efac[n], out=stack[n, :ny, :nx])
         return stack
@@ -641,16 +669,18 @@ class _Stack:
         stack = self._rates(rows)
 
         guess = np.empty((bottom - top, nx), dtype=np.float32)
-        variance = np.zeros_like(guess)
+        # what is not looked at need not be there
+        variance = guess
         from_minimum = parameters.initial_guess == "minimum"
         if from_minimum:
+            variance = np.zeros_like(guess)
             self._minimum(stack[:, : bottom - top, :nx], rows, guess, variance)
         else:
             stack_median(stack, guess)
 
         masks = [self._excluded(image, rows) for image in images]
         has_excluded = np.array([mask is not None for mask in masks])
-        excluded = np.zeros((len(images) if has_excluded.any() else 1, *guess.shape), dtype=np.uint8)
+        excluded = np.zeros((len(images), *guess.shape) if has_excluded.any() else (0, 0, 0), dtype=np.uint8)
         for n in np.flatnonzero(has_excluded):
             excluded[n] = masks[n]
         threshold = np.float32(parameters.threshold)
@@ -666,12 +696,12 @@ class _Stack:
                 self.bits[:, begin:end],
             )  # fmt: skip
             _means(total, weight, np.float32(0 if last else np.nan), guess)
-        error = np.empty_like(guess)
-        _uncertainties(scatter, weight, error)
-
         inner = slice(begin - top, end - top)
-        self.average[begin:end], self.error[begin:end] = guess[inner], error[inner]
-        self.dq[begin:end] = self._combined_flags(slice(begin, end), rejections == len(images))
+        _scaled_sums(
+            guess[inner], scatter[inner], weight[inner], self.texpt, self.total_sky, self.sci[begin:end],
+            self.err[begin:end],
+        )  # fmt: skip
+        self.rejected[begin:end] = rejections == len(images)
         self._stacks.append(stack)
         return count
 
@@ -698,12 +728,22 @@ class _Stack:
         excluded = (image.dq[rows] & bits) != 0
         return excluded.view(np.uint8) if excluded.any() else None
 
-    def _combined_flags(self, rows, rejected):
-        combined = np.where(rejected, np.int16(COSMIC_RAY), np.int16(0))
+    def flags(self):
+        """Flags of all images, and of what was rejected in all of them."""
+        combined = np.where(self.rejected, np.int16(COSMIC_RAY), np.int16(0))
         # images often share one bad pixel mask: take each array once
         for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
-            combined |= dq[rows] & np.int16(NOT_COSMIC_RAY)
+            combined |= dq[:] & np.int16(NOT_COSMIC_RAY)
         return combined
+
+
+def _sky(image):
+    """Sky of an image; images often share one bad pixel mask."""
+    if image.dq is None:
+        return _remember(image.sci, "sky", lambda: sky_mode(image.sci))
+    # numpy looks for True much faster than for numbers that are not 0
+    flagged = _remember(image.dq, "flagged", lambda: np.flatnonzero(image.dq[:] != 0))
+    return _remember(image.sci, ("sky", image.dq), lambda: sky_mode(image.sci, flagged))
 
 
 def reject_cosmic_rays(
@@ -742,12 +782,10 @@ def reject_cosmic_rays(
 
     stack = _Stack(images, parameters, threads or os.cpu_count() or 1)
     count = stack.combine()
-    texpt = np.float32(len(images)) if stack.exptime == 0 else stack.exptime
-    sky = sequential_sum(stack.sky)
     return Combination(
-        sci=stack.average * texpt + sky,
-        err=stack.error * texpt,
-        dq=stack.dq,
+        sci=stack.sci,
+        err=stack.err,
+        dq=stack.flags(),
         sky=stack.sky,
         exptime=stack.exptime,
         rejected_count=count,

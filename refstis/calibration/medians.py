@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
-__all__ = ["stack_median", "window_median"]
+__all__ = ["BLOCK", "median_network", "sort_lanes", "stack_median", "window_median"]
 
 # Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
 BLOCK = 64
@@ -51,8 +51,19 @@ def _sorting_network(size: int) -> np.ndarray:
 
 
 @functools.cache
-def _median_network(size: int) -> np.ndarray:
-    """The pairs of the sorting network that the median depends on."""
+def median_network(size: int) -> np.ndarray:
+    """The pairs of places of a sorting network that the median depends on.
+
+    Parameters
+    ----------
+    size : int
+        Number of values.
+
+    Returns
+    -------
+    numpy.ndarray
+        Pairs of places to put in order, one pair after the other, int64 (pair, 2).
+    """
     needed = {(size - 1) // 2, size // 2}
     kept = []
     for a, b in _sorting_network(size)[::-1].tolist():
@@ -63,8 +74,16 @@ def _median_network(size: int) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _sort_lanes(values, network):
-    """Put the values of each pixel of a block in the order that the network gives."""
+def sort_lanes(values, network):
+    """Put the values of each pixel of a block in the order that a network gives, in place.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Of shape (values, `BLOCK`), contiguous.
+    network : numpy.ndarray
+        Pairs of places.
+    """
     for k in range(network.shape[0]):
         a, b = network[k, 0], network[k, 1]
         for x in range(BLOCK):
@@ -159,7 +178,7 @@ def _bracket_median(values, sample, network, low, high, middle, other, below, up
     for k in range(SAMPLE):
         for x in range(BLOCK):
             sample[k, x] = values[k * images // SAMPLE, x]
-    _sort_lanes(sample, network)
+    sort_lanes(sample, network)
     widest = images
     for k in (SAMPLE_LOW, SAMPLE_HIGH):
         _count_up_to(values, sample[k], counts)
@@ -245,7 +264,7 @@ def _stack_medians(stack, network, out):
                 for x in range(width):
                     lanes[x] = source[x]
             if images <= FEW_IMAGES:
-                _sort_lanes(values, network)
+                sort_lanes(values, network)
                 _middle_of_sorted(values, found)
             else:
                 _bracket_median(values, sample, network, low, high, middle, other, below, upto, counts, found)
@@ -255,7 +274,7 @@ def _stack_medians(stack, network, out):
 
 def _network_for(images: int) -> np.ndarray:
     """Network for all values, or for the sample of them."""
-    return _median_network(images) if images <= FEW_IMAGES else _sorting_network(SAMPLE)
+    return median_network(images) if images <= FEW_IMAGES else _sorting_network(SAMPLE)
 
 
 def stack_median(stack: np.ndarray, out: np.ndarray) -> None:
@@ -292,7 +311,7 @@ def _window_medians(padded, height, width, first, last, network, out):
                     for x in range(size):
                         lanes[x] = source[x]
             if height * width <= FEW_IMAGES:
-                _sort_lanes(values, network)
+                sort_lanes(values, network)
                 _middle_of_sorted(values, found)
             else:
                 _bracket_median(values, sample, network, low, high, middle, other, below, upto, counts, found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -379,10 +382,30 @@ class Exposure:
         )
 
     def release(self) -> None:
-        """Forget pixels that were read; they are read again where somebody asks for them."""
+        """Forget pixels that were read, unless they are held; they are read again where somebody asks for them."""
+        for pixels in self._planes():
+            pixels.release()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep pixels that were read, until the last of those who share this exposure needs them no more.
+
+        Yields
+        ------
+        None
+            While they are kept.
+        """
+        for pixels in self._planes():
+            pixels.hold(1)
+        try:
+            yield
+        finally:
+            for pixels in self._planes():
+                pixels.hold(-1)
+
+    def _planes(self) -> Iterator[Pixels]:
         for imset in self.imsets:
-            for pixels in (imset.sci, imset.err, imset.dq):
-                pixels.release()
+            yield from (imset.sci, imset.err, imset.dq)
 
     def map_imsets(self, function: Callable[[Imset], Imset]) -> Exposure:
         """The same exposure with a function applied to each image set.
@@ -518,26 +541,71 @@ def _hdu_blocks(hdu, data):
         yield bytes(-data.nbytes % BLOCK)
 
 
+class _Memory:
+    """Memory for the frames of a file in one piece, as the system gives large pieces in large pages: a third of the time.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of a frame.
+    dtype : numpy.dtype
+        Type of the pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype):
+        self.shape, self.dtype = shape, dtype
+        self.frames = 0
+        self.lock = threading.Lock()
+        # the frames in use keep it alive
+        self.piece: weakref.ref[np.ndarray] | None = None
+
+    def another(self) -> Callable[[], np.ndarray]:
+        """Room for one more frame.
+
+        Returns
+        -------
+        callable
+            Gives the memory of this frame, of any content.
+        """
+        self.frames += 1
+        return functools.partial(self._frame, self.frames - 1)
+
+    def _frame(self, number):
+        with self.lock:
+            piece = None if self.piece is None else self.piece()
+            if piece is None:
+                piece = np.empty((self.frames, *self.shape), self.dtype)
+                self.piece = weakref.ref(piece)
+        return piece[number]
+
+
 class _Stored:
     """Pixels of one image HDU, read once when they are first asked for."""
 
-    def __init__(self, path: Path, header, data_begin: int):
-        self.path, self.header, self.data_begin = path, header, data_begin
+    def __init__(self, path: Path, header, data_begin: int, memory: Callable[[], np.ndarray]):
+        self.path, self.header, self.data_begin, self.memory = path, header, data_begin, memory
         self.lock = threading.Lock()
         self.array: np.ndarray | None = None
+        self.users = 0
 
     def __call__(self, rows, columns):
         with self.lock:
             array = self.array = self.read() if self.array is None else self.array
         return array[rows, columns]
 
+    def hold(self, users):
+        with self.lock:
+            self.users += users
+        self.release()
+
     def release(self):
         with self.lock:
-            self.array = None
+            if not self.users:
+                self.array = None
 
     def read(self):
         bitpix, shape = int(self.header["BITPIX"]), (int(self.header["NAXIS2"]), int(self.header["NAXIS1"]))
-        pixels = np.empty(shape, dtype=_pixel_dtype(self.header))
+        pixels = self.memory()
         # few rows at a time: they stay in the cache until they are decoded
         step = max(READ_BYTES // max(abs(bitpix) // 8 * shape[1], 1), 1)
         stored = np.empty((step, shape[1]), dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
@@ -551,7 +619,7 @@ class _Stored:
                     count += got
                     if got != rows.nbytes:
                         break
-                    pixels[begin : begin + len(rows)] = _decode(rows, self.header, self.path)
+                    _decode(rows, self.header, self.path, pixels[begin : begin + len(rows)])
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be read any more ({error}). Check the file and run again."
@@ -574,23 +642,24 @@ def _pixel_dtype(header):
     return np.dtype(np.uint16 if raw else np.float32)
 
 
-def _decode(stored, header, path):
-    dtype = _pixel_dtype(header)
+def _decode(stored, header, path, out):
+    """Put pixels, as they stand in a file, into an array."""
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
-    # numpy turns the bytes round much faster while it copies them than in place
-    values = stored.astype(stored.dtype.newbyteorder("="))
-    if dtype == np.uint16:
+    if out.dtype == np.uint16:
+        # numpy turns the bytes round much faster while it copies them than in place
+        out.view(np.int16)[:] = stored
         # adding 32768 to a signed integer flips its first bit
-        unsigned = values.view(np.uint16)
-        return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned)
+        np.bitwise_xor(out, np.uint16(0x8000), out=out)
+        return
+    values = stored.astype(stored.dtype.newbyteorder("="))
     if (zero, scale) != (0, 1):
         values = values * float(scale) + float(zero)
-    if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
+    if out.dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
         raise InputError(
             f"{path}: data quality flags from {values.min()} to {values.max()}; flags are 16-bit numbers with sign. "
             "Repair the DQ extension or leave the exposure out."
         )
-    return values.astype(dtype, copy=False)
+    out[:] = values
 
 
 def _read_headers(path):
@@ -602,10 +671,11 @@ def _read_headers(path):
         if hdus is None or any(hdu.header.get("ZIMAGE", False) for hdu in hdus[1:]):
             return _read_compressed(path)
         images = {}
+        memory: dict[tuple[int, ...], _Memory] = {}
         for index, hdu in enumerate(hdus[1:], start=1):
             if str(hdu.header.get("XTENSION", "")).strip() == "IMAGE":
                 name = str(hdu.header.get("EXTNAME", "")).strip().upper(), int(hdu.header.get("EXTVER", 1))
-                images[name] = Keywords(hdu.header), _lazy_pixels(path, index, hdu, name[0])
+                images[name] = Keywords(hdu.header), _lazy_pixels(path, index, hdu, name[0], memory)
         if hdus[0].data_size:
             raise InputError(f"{path}: pixels in the primary HDU; STIS files have them in extensions.")
         return Keywords(hdus[0].header), images
@@ -630,18 +700,22 @@ def _read_compressed(path):
             null = _null_pixels(hdu.header, hdu.name)
             if null is None:
                 _check_axes(path, index, hdu.header)
-                null = Pixels.of(_decode(np.asarray(hdu.data), hdu.header, path))
+                array = np.empty(hdu.data.shape, _pixel_dtype(hdu.header))
+                _decode(np.asarray(hdu.data), hdu.header, path, array)
+                null = Pixels.of(array)
             images[hdu.name, hdu.ver] = Keywords(hdu.header), null
         return Keywords(hdus[0].header), images
 
 
-def _lazy_pixels(path, index, hdu, name):
+def _lazy_pixels(path, index, hdu, name, memory):
     null = _null_pixels(hdu.header, name)
     if null is not None:
         return null
     _check_axes(path, index, hdu.header)
     shape = int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
-    return Pixels(shape, _pixel_dtype(hdu.header), _Stored(path, hdu.header, hdu.data_begin))
+    dtype = _pixel_dtype(hdu.header)
+    frames = memory.setdefault((*shape, dtype), _Memory(shape, dtype))
+    return Pixels(shape, dtype, _Stored(path, hdu.header, hdu.data_begin, frames.another()))
 
 
 def _null_pixels(header, name):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,13 @@ class Pixels:
         Gives the array of the window (rows, columns), two slices with start and stop.
     constant : float, optional
         The value of every pixel, where all are equal by construction (a null HDU).
+    known : dict, optional
+        What is known of these pixels already; see `remember`.
+
+    Attributes
+    ----------
+    source : callable
+        What produces the pixels.
 
     Examples
     --------
@@ -32,15 +40,21 @@ class Pixels:
     array([3., 4., 5.])
     """
 
-    __slots__ = ("_produce", "constant", "dtype", "shape")
+    __slots__ = ("_known", "constant", "dtype", "shape", "source")
 
     def __init__(
-        self, shape, dtype, produce: Callable[[slice, slice], np.ndarray], constant: float | None = None
+        self,
+        shape,
+        dtype,
+        produce: Callable[[slice, slice], np.ndarray],
+        constant: float | None = None,
+        known: dict[Hashable, Any] | None = None,
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(dtype)
         self.constant = constant
-        self._produce = produce
+        self.source = produce
+        self._known = {} if known is None else known
 
     @classmethod
     def of(cls, array: np.ndarray) -> Pixels:
@@ -83,13 +97,73 @@ class Pixels:
         return cls(shape, dtype, produce, constant=value)
 
     def release(self) -> None:
-        """Forget what was read from a file; it is read again where somebody asks for it."""
-        if hasattr(self._produce, "release"):
-            self._produce.release()
+        """Forget what was read from a file, unless somebody holds it; it is read again where somebody asks for it."""
+        if hasattr(self.source, "release"):
+            self.source.release()
+
+    def hold(self, users: int) -> None:
+        """Count users: while there are any, what was read from a file is not forgotten; with the last one it is.
+
+        Parameters
+        ----------
+        users : int
+            1 for another one, -1 for one less.
+        """
+        if hasattr(self.source, "hold"):
+            self.source.hold(users)
+
+    def window(self, bottom: int, left: int, shape: tuple[int, int]) -> Pixels:
+        """A part of the image as an image of its own.
+
+        Parameters
+        ----------
+        bottom, left : int
+            Row and column that become the first.
+        shape : tuple of int
+            Rows and columns.
+
+        Returns
+        -------
+        Pixels
+            For the same window always the same object.
+        """
+        if self.constant is not None:
+            return Pixels.filled(shape, self.dtype, self.constant)
+        whole = self.source
+
+        def produce(rows, columns):
+            return whole(
+                slice(bottom + rows.start, bottom + rows.stop), slice(left + columns.start, left + columns.stop)
+            )
+
+        # it holds what produces the pixels and not this object, which would hold itself then
+        return self.remember(
+            ("window", bottom, left, shape), lambda: Pixels(shape, self.dtype, produce)
+        )
+
+    def remember(self, question: Hashable, answer: Callable[[], Any]) -> Any:
+        """What follows from these pixels, found out once.
+
+        Parameters
+        ----------
+        question : hashable
+            What is asked, with everything that the answer depends on besides the pixels.
+        answer : callable
+            Finds it out.
+
+        Returns
+        -------
+        object
+            The answer; to equal questions always the same object. It must not be changed, nor refer to this object.
+        """
+        if question not in self._known:
+            # of two threads that ask at a time, both get the answer of the first
+            self._known.setdefault(question, answer())
+        return self._known[question]
 
     def __getitem__(self, key):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        window = self._produce(
+        window = self.source(
             *(_bounds(word, n) for word, n in zip((rows, columns), self.shape, strict=True))
         )
         # a whole number takes its axis away, as in numpy

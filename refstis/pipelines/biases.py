@@ -82,20 +82,42 @@ class BaseBiasPipeline(RefstisPipeline):
                 )
                 continue
             found = True
-            yield self.run_each((*FRAME_STAGES, "crcorr"), bias)
-            bias.release()
+            with bias.held():
+                yield self.run_each((*FRAME_STAGES, "crcorr"), bias)
         if not found:
             raise InputError(
                 f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2."
             )
 
 
-class RefBiasPipeline(RefstisPipeline):
+class _WeekPipeline(RefstisPipeline):
+    """What the superbiases of a week have in common."""
+
+    exposure_role = "bias"
+
+    def combined(self, library):
+        """All frames combined.
+
+        Parameters
+        ----------
+        library : ExposureLibrary
+            The week's biases.
+
+        Returns
+        -------
+        Exposure
+            Their sum (DN).
+        """
+        biases = self.clean_overscan.run(list(library))
+        with library.held():
+            return self.crcorr.run([self.run_each(FRAME_STAGES, bias) for bias in biases])
+
+
+class RefBiasPipeline(_WeekPipeline):
     """Superbias of a week or two: all frames combined, hot pixels flagged."""
 
     class_alias = "refbias"
     product_suffix = "refbias_bia"
-    exposure_role = "bias"
     step_defs: ClassVar = {
         "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
@@ -121,19 +143,16 @@ class RefBiasPipeline(RefstisPipeline):
             The superbias (DN).
         """
         self.reference_header.product = "refbias"
-        biases = self.clean_overscan.run(list(self.library(inputs)))
-        frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
         return self.run_each(
-            ("normalize", "flag_hot_bias", "flag_defects", "reference_header"), self.crcorr.run(frames)
+            ("normalize", "flag_hot_bias", "flag_defects", "reference_header"), self.combined(self.library(inputs))
         )
 
 
-class WeekBiasPipeline(RefstisPipeline):
+class WeekBiasPipeline(_WeekPipeline):
     """Superbias of a week with few biases: the month's baseline with the week's hot columns."""
 
     class_alias = "weekbias"
     product_suffix = "weekbias_bia"
-    exposure_role = "bias"
     step_defs: ClassVar = {
         "clean_overscan": CleanOverscanStep,
         "dqicorr": DqiCorrStep,
@@ -165,9 +184,7 @@ class WeekBiasPipeline(RefstisPipeline):
             # the two stages stand in for each other
             self.blend_superbias.override_basebias = self.add_hot_columns.override_basebias
         self.add_hot_columns.get_reference(library.exposures[0], "basebias")
-        biases = self.clean_overscan.run(list(library))
-        frames = [self.run_each(FRAME_STAGES, bias) for bias in biases]
         return self.run_each(
             ("normalize", "add_hot_columns", "blend_superbias", "flag_defects", "reference_header"),
-            self.crcorr.run(frames),
+            self.combined(library),
         )

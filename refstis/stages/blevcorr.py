@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from refstis.calibration.blevcorr import fit_bias_level, subtract_bias_level
+from refstis.calibration.blevcorr import LevelledFrame, fit_bias_level
 from refstis.calibration.geometry import overscan_geometry
 from refstis.calibration.noise import pixel_uncertainty
 from refstis.datamodels.exposure import Imset
@@ -58,13 +58,12 @@ class BlevCorrStep(RefstisStep):
             return done.map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
 
         sources: list[str] = []
-        windows: dict[int, Pixels] = {}
 
         def subtract(imset: Imset) -> Imset:
             if not imset.good:
                 return imset
             within = None if self.clip is None else self.clip * ccd.readnoise / ccd.gain
-            trimmed, source = _subtract(exposure, imset, ccd, windows, within)
+            trimmed, source = _subtract(exposure, imset, ccd, within)
             sources.append(source)
             return _with_uncertainty(trimmed, ccd, 0.0)
 
@@ -77,7 +76,7 @@ class BlevCorrStep(RefstisStep):
         )
 
 
-def _subtract(exposure, imset, ccd, windows, mean_within):
+def _subtract(exposure, imset, ccd, mean_within):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
         geometry = overscan_geometry(
@@ -88,47 +87,28 @@ def _subtract(exposure, imset, ccd, windows, mean_within):
     raw = imset.sci
     if geometry is None:
         level = np.full(raw.shape[0], float(np.float32(ccd.bias)))
-        drift = np.zeros(raw.shape[1])
-        sci = Pixels(
-            raw.shape,
-            np.float32,
-            lambda rows, columns: subtract_bias_level(raw[rows, columns], level[rows], drift[columns]),
-        )
+        sci = Pixels(raw.shape, np.float32, LevelledFrame(raw, level, np.zeros(raw.shape[1])))
         whole = imset.with_pixels(sci=sci).with_keywords({"MEANBLEV": header_float(ccd.bias)})
         return whole, f"CCDBIAS {ccd.bias:g} DN, as the frame has no overscan"
 
-    flags = None if imset.dq.constant == 0 else imset.dq
-    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within)
     rows, columns = geometry.trim(raw.shape)
-    bottom, left = rows.start, columns.start
-    shape = rows.stop - bottom, columns.stop - left
-
-    def produce(y, x):
-        lines = raw[bottom + y.start : bottom + y.stop, left + x.start : left + x.stop]
-        return subtract_bias_level(lines, fit.level[y], fit.drift[x])
-
+    corner = rows.start, columns.start
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    flags = None if imset.dq.constant == 0 else imset.dq
+    settings = flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within
+    fit, known = raw.remember(("blevcorr", *settings), lambda: (fit_bias_level(raw, *settings), {}))
     trimmed = imset.with_pixels(
-        sci=Pixels(shape, np.float32, produce),
-        err=_window(imset.err, bottom, left, shape),
+        sci=Pixels(shape, np.float32, LevelledFrame(raw, fit.level, fit.drift, corner), known=known),
+        err=imset.err.window(*corner, shape),
         # image sets that share their flags go on sharing them
-        dq=windows.setdefault(id(imset.dq), _window(imset.dq, bottom, left, shape)),
+        dq=imset.dq.window(*corner, shape),
     )
-    wcs = _trimmed_wcs(imset, left, bottom)
+    wcs = _trimmed_wcs(imset, columns.start, rows.start)
     trimmed = trimmed.with_keywords({**wcs, "MEANBLEV": header_float(fit.mean)}, wcs, wcs)
     source = (
         "from the overscan" if fit.from_overscan else f"CCDBIAS {ccd.bias:g} DN, as no overscan pixel is good"
     )
     return trimmed, source + (" with drift along the lines" if fit.has_drift else " without drift")
-
-
-def _window(pixels, bottom, left, shape):
-    if pixels.constant is not None:
-        return Pixels.filled(shape, pixels.dtype, pixels.constant)
-
-    def produce(y, x):
-        return pixels[bottom + y.start : bottom + y.stop, left + x.start : left + x.stop]
-
-    return Pixels(shape, pixels.dtype, produce)
 
 
 def _trimmed_wcs(imset, left, bottom):

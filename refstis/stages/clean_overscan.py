@@ -181,6 +181,9 @@ class _Cleaned:
     def release(self):
         self.raw.release()
 
+    def hold(self, users):
+        self.raw.hold(users)
+
 
 def _cleaned(exposure, geometry, charge, flagged):
     """The exposure with cleaned virtual rows, and flags in the columns to leave out."""

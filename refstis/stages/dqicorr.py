@@ -54,7 +54,12 @@ class DqiCorrStep(RefstisStep):
             key = imset.sci.shape, imset.grid
             if key not in masks:
                 masks[key] = _table_mask(exposure, imset, bad)
-            return imset.with_pixels(dq=_flagged(imset, masks[key], ccd.saturate))
+            mask, saturate = masks[key], ccd.saturate
+            return imset.with_pixels(
+                dq=imset.sci.remember(
+                    ("dqicorr", imset.dq, mask, saturate), lambda: _flagged(imset, mask, saturate)
+                )
+            )
 
         state = "SKIPPED" if table is not None and table.dummy else "COMPLETE"
         source = "saturation only" if bad is None or not bad.runs else f"saturation and {reference.name}"

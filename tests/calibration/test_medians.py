@@ -66,8 +66,8 @@ def test_networks_put_any_zeros_and_ones_in_order(size):
         values = (generator.random((size, medians.BLOCK)) < share).astype(np.float32)
         expected = np.sort(values, axis=0)
         ordered = values.copy()
-        medians._sort_lanes(ordered, medians._sorting_network(size))
+        medians.sort_lanes(ordered, medians._sorting_network(size))
         np.testing.assert_array_equal(ordered, expected)
-        medians._sort_lanes(values, medians._median_network(size))
+        medians.sort_lanes(values, medians.median_network(size))
         middle = [(size - 1) // 2, size // 2]
         np.testing.assert_array_equal(values[middle], expected[middle])
