@@ -395,20 +395,9 @@ def _limits(guess, variance, use_variance, efac, sky, gain, noise, scale, sig2):
     return (sig2 * (near + (scale * signal) * (scale * signal))) / e2, (sig2 * near) / e2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _has_hit(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2):
-    """Whether any pixel of a line is beyond its limit."""
-    count = np.int32(0)
-    for x in range(rate.shape[0]):
-        d = rate[x] - guess[x]
-        limit, _ = _limits(guess[x], variance[x], use_variance, efac, sky, gain, noise, scale, sig2)
-        count += np.int32(d * d > limit)
-    return count > 0
-
-
 @njit(nogil=True, cache=True)
 def _has_hit_of_bias(rate, guess, sky, rog2, sig2):
-    """As `_has_hit`, where gain and exposure factor are 1 and there is no multiplicative noise: the same bits."""
+    """Whether any pixel of a line is beyond its limit, where gain and exposure factor are 1 and scale is 0."""
     zero, count = np.float32(0), np.int32(0)
     for x in range(rate.shape[0]):
         g = guess[x]
@@ -432,6 +421,16 @@ def _any(values):
     for x in range(values.shape[0]):
         found |= values[x]
     return found > 0
+
+
+@njit(nogil=True, cache=True)
+def _places(values, places):
+    """Put the places of the values that are 1 first, and return their number: no branch has to guess which they are."""
+    count = 0
+    for x in range(values.shape[0]):
+        places[count] = x
+        count += values[x]
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -498,7 +497,7 @@ def _iterate(
     # places of the pixels of an image that are not used, and the sums there
     rejected = np.empty((mask.size, 2), dtype=np.int32)
     kept = np.empty((mask.size, 3), dtype=np.float32)
-    beyond = np.empty(columns, dtype=np.uint8)
+    beyond, places = np.empty(columns, dtype=np.uint8), np.empty(LOOKED_AT, dtype=np.int64)
     biases = scale == 0 and np.all(gain == 1) and np.all(efac == 1)
     found = 0
     for begin in range(0, rows, height):
@@ -514,13 +513,7 @@ def _iterate(
                             count = _reject(mask, y, x, EXCLUDED, rejected, count)
             for y in range(low, high):
                 line = stack[n, y, :columns]
-                if biases and not use_variance:
-                    hit = _has_hit_of_bias(line, guess[y], sky[n], rog2, sig2)
-                else:
-                    hit = _has_hit(
-                        line, guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n], scale, sig2
-                    )
-                if not hit:
+                if biases and not use_variance and not _has_hit_of_bias(line, guess[y], sky[n], rog2, sig2):
                     continue
                 _find_hits(
                     line, guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n], scale, sig2, beyond
@@ -529,20 +522,23 @@ def _iterate(
                     stop = min(part + LOOKED_AT, columns)
                     if not _any(beyond[part:stop]):
                         continue
-                    for x in range(part, stop):
-                        if not beyond[x] or mask[y - low, x] == EXCLUDED:
+                    for h in range(_places(beyond[part:stop], places)):
+                        x = part + places[h]
+                        if mask[y - low, x] == EXCLUDED:
                             continue
                         count = _reject(mask, y - low, x, HIT, rejected, count)
                         for j in range(max(y - width, low), min(y + width, high - 1) + 1):
                             for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
                                 if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
                                     continue
+                                if mask[j - low, i] == HIT or mask[j - low, i] == SPILL:
+                                    continue
                                 d = stack[n, j, i] - guess[j, i]
                                 _, near = _limits(
                                     guess[j, i], variance[j, i], use_variance, efac[n], sky[n], gain[n], noise[n],
                                     scale, sig2,
                                 )  # fmt: skip
-                                if not d * d <= psig2 * near and mask[j - low, i] != HIT:
+                                if not d * d <= psig2 * near:
                                     count = _reject(mask, j - low, i, SPILL, rejected, count)
             for k in range(count):
                 y, x = low + rejected[k, 0], rejected[k, 1]

@@ -88,7 +88,12 @@ class TempCorrStep(RefstisStep):
             ) from None
         sci, err = imset.sci, imset.err
         return imset.with_pixels(
-            sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] * np.float32(factor)),
+            sci=Pixels(
+                sci.shape,
+                np.float32,
+                lambda y, x: sci[y, x] * np.float32(factor),
+                known=sci.remember(("tempcorr", factor), dict),
+            ),
             err=Pixels(err.shape, np.float32, lambda y, x: scale_uncertainty(err[y, x], factor)),
         )
 
