@@ -10,9 +10,9 @@ from importlib.metadata import version
 __version__ = version("refstis")
 
 _SUBMODULES = {
-    "anneal", "basedark", "basejoint", "calibration", "commands", "custom", "datamodels", "delivery", "demo", "errors",
-    "functions", "garbage", "integration", "pipeline", "pipelines", "pop_db", "refbias", "retrieval", "simulation",
-    "stages", "weekbias", "weekdark",
+    "anneal", "basedark", "basejoint", "calibration", "commands", "cores", "custom", "datamodels", "delivery", "demo",
+    "errors", "functions", "garbage", "integration", "pipeline", "pipelines", "pop_db", "refbias", "retrieval",
+    "simulation", "stages", "weekbias", "weekdark",
 }  # fmt: skip
 _PIPELINES = {
     "BaseBiasPipeline", "BaseDarkPipeline", "RefBiasPipeline", "WeekBiasPipeline", "WeekDarkPipeline",

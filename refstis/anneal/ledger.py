@@ -7,6 +7,7 @@ time, not results.
 """
 
 import importlib
+import itertools
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ from refstis.anneal.schema import (
     verdicts,
 )
 from refstis.anneal.table import Anneal
+from refstis.cores import cores
 from refstis.datamodels.atomic import make_folder
 from refstis.errors import ConfigurationError, InputError, OutputError, lacks_resources
 
@@ -230,9 +232,10 @@ class Ledger:
                     continue
             unread.append(path)
         # Reading is hashing and input, both of which leave the interpreter to other threads.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
+            outcomes = threads.map(_read, unread)
             for start in range(0, len(unread), _BATCH):
-                batch = list(threads.map(_read, unread[start : start + _BATCH]))
+                batch = list(itertools.islice(outcomes, _BATCH))
                 for path, outcome in zip(unread[start : start + _BATCH], batch, strict=True):
                     if isinstance(outcome, OSError):
                         if lacks_resources(outcome):

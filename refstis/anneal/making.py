@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.anneal.exposures import Signature, checksum_of, signature_of
+from refstis.cores import threads_at_hand
 from refstis.errors import InputError, OutputError, RefstisError, lacks_resources, printable
 
 __all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]
@@ -142,15 +143,13 @@ class Outcome:
     lasting: bool = False
 
 
-def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) -> Outcome:
+def make(task: Task, share: "dict[str, Any] | None" = None) -> Outcome:
     """Make a product.
 
     Parameters
     ----------
     task : Task
         What to make.
-    threads : int
-        Number of threads to do it with.
     share : dict, optional
         Path to exposure, of darks without their bias: those in it are used, and new ones are put there.
 
@@ -163,7 +162,7 @@ def make(task: Task, threads: int = 1, share: "dict[str, Any] | None" = None) ->
     where = f"{socket.gethostname()} {os.getpid()}"
     try:
         try:
-            checksum, signature = _make(task, threads, share)
+            checksum, signature = _make(task, share)
         finally:
             _give_memory_back()
     except RefstisError as error:
@@ -219,13 +218,13 @@ def _blames(message: str, path: str) -> bool:
     return message.startswith((f"{printable(path)}:", f"{printable(Path(path).name)}:"))
 
 
-def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, Signature]:
+def _make(task: Task, share: dict[str, Any] | None) -> tuple[str, Signature]:
     from refstis.pipelines.base import making_products, product_log, remember_checksum, write_record
 
     os.environ.update(task.environment)
     _check_unchanged(task.sources)
     with making_products(), product_log():
-        step, product = _calibrated(task, threads, share)
+        step, product = _calibrated(task, share)
         _check_unchanged(task.sources)
         for one in task.sources:
             remember_checksum(Path(one.path), one.checksum)
@@ -239,8 +238,6 @@ def _make(task: Task, threads: int, share: dict[str, Any] | None) -> tuple[str, 
             checksum = checksum_of(folder / target.name)
             # the record is a parameter file: what it says must not depend on the machine, and must make the product
             step.save_results = True
-            if hasattr(step, "crcorr"):
-                step.crcorr.threads = _parameters(task).get("crcorr", {}).get("threads", 0)
             more = {"identity": task.identity, "key": task.key, "sha256": checksum}
             write_record(step, folder / target.name, product, more)
             # the record holds their checksums
@@ -271,7 +268,7 @@ def _parameters(task: Task) -> dict[str, dict[str, Any]]:
     return {one["name"]: dict(one.get("parameters", {})) for one in task.parameters.get("steps", [])}
 
 
-def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
+def _calibrated(task: Task, share: dict[str, Any] | None):
     """The product, not yet written, and the step that made it."""
     from refstis import pipelines
     from refstis.datamodels.exposure import Exposure
@@ -282,8 +279,6 @@ def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
         return step, step.run([Exposure.open(path) for path in task.products["refbias"]])
 
     steps = _parameters(task)
-    if not steps.setdefault("crcorr", {}).get("threads"):
-        steps["crcorr"]["threads"] = threads
     if task.useafter:
         steps.setdefault("reference_header", {})["useafter"] = task.useafter
     stage = {"basebias": "add_hot_columns", "basedark": "superdark"}
@@ -303,7 +298,7 @@ def _calibrated(task: Task, threads: int, share: dict[str, Any] | None):
     config, _ = kind.build_config(None, **parameters)
     pipeline = kind.from_config_section(config, name=task.kind)
     if superbiases:
-        exposures, references = _subtracted(task, threads, {} if share is None else share)
+        exposures, references = _subtracted(task, {} if share is None else share)
         pipeline.references_used.extend(references)
     else:
         exposures = [_opened(one.path, share) for one in task.sources]
@@ -318,7 +313,7 @@ def _opened(path: str, share: dict[str, Any] | None):
     return share.get(path) or share.setdefault(path, Exposure.open(path))
 
 
-def _subtracted(task: Task, threads: int, share: dict[str, Any]):
+def _subtracted(task: Task, share: dict[str, Any]):
     """Darks without their weeks' superbias, and the reference files that were used for that.
 
     They are not written: float32 pixels come back from a file as they went there, so the products are the same.
@@ -347,11 +342,12 @@ def _subtracted(task: Task, threads: int, share: dict[str, Any]):
 
     missing = [one for one in task.sources if one.path not in share]
     parts = []
-    for superbias in dict.fromkeys(one.superbias for one in missing):
-        week = [one for one in missing if one.superbias == superbias]
-        number = max(1, min(threads, len(week)))
-        parts += [week[n::number] for n in range(number)]
-    _map(subtract, parts, threads)
+    with threads_at_hand() as threads:
+        for superbias in dict.fromkeys(one.superbias for one in missing):
+            week = [one for one in missing if one.superbias == superbias]
+            number = max(1, min(threads, len(week)))
+            parts += [week[n::number] for n in range(number)]
+        _map(subtract, parts, threads)
     made = [share[one.path] for one in task.sources]
     for _, used in made:
         references.update(dict.fromkeys(used))

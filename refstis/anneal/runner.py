@@ -5,10 +5,12 @@ is the same in all cases, and so are the products. What runs the tasks only pass
 the shared folder.
 """
 
+import importlib
 import logging
 import platform
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -288,6 +290,9 @@ def run(
         output, lambda who: listener.said(f"{output} is in use by {who}; waiting for it to finish.")
     ):
         begin = time.monotonic()
+        if scheduler is None and not workers:
+            # imports that the products need, while raws are read: that leaves the interpreter to them half of the time
+            threading.Thread(target=importlib.import_module, args=("refstis.pipelines",), daemon=True).start()
         survey.look(look)
         runner = _Runner(survey, choice or Choice(), listener, command)
         # what cannot be chosen is told before anything starts

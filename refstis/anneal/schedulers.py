@@ -1,7 +1,6 @@
 """Where tasks run: threads of this process, processes of this machine, or a Dask cluster."""
 
 import logging
-import os
 import secrets
 import threading
 from collections import Counter
@@ -12,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from refstis.anneal.making import Outcome, Task, make, share_memory
+from refstis.cores import cores, lent_by
 from refstis.errors import ConfigurationError
 
 __all__ = ["Admission", "Scheduler", "open_scheduler"]
@@ -39,17 +39,6 @@ class Scheduler(Protocol):
         """Run all tasks, each after those that it needs; calls may come from several threads, one at a time."""
 
 
-def cores() -> int:
-    """Processors that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Waiting:
     """A task that waits for room."""
 
@@ -62,7 +51,7 @@ class _Waiting:
 class Admission:
     """Lets tasks begin as long as there are cores and memory for them.
 
-    Those that take longest come first. A task takes more than one core where nothing else would use them.
+    Those that take longest come first. Each has one core, and others while nothing else uses them (`threads_at_hand`).
 
     Parameters
     ----------
@@ -81,10 +70,11 @@ class Admission:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._threads = 0
+        self._tasks = 0
         self._bytes = 0
 
     @contextmanager
-    def enter(self, cost: int, memory: int) -> Iterator[int]:
+    def enter(self, cost: int, memory: int) -> Iterator[None]:
         """Wait until there is room.
 
         Parameters
@@ -96,8 +86,8 @@ class Admission:
 
         Yields
         ------
-        int
-            Number of threads for the task.
+        None
+            While the task has its core and its memory; in this context it may ask for the threads at hand.
         """
         own = _Waiting(cost, memory)
         with self._changed:
@@ -108,21 +98,36 @@ class Admission:
             self._waiting.remove(own)
             for one in self._waiting:
                 one.passed += 1
-            beside = sum(self._fits(one.memory, memory) for one in self._waiting)
-            threads = max(1, (self.cores - self._threads) // (1 + beside))
-            self._threads += threads
+            self._threads += 1
+            self._tasks += 1
             self._bytes += memory
             self._changed.notify_all()
         try:
-            yield threads
+            with lent_by(self._lend):
+                yield
         finally:
             with self._changed:
-                self._threads -= threads
+                self._threads -= 1
+                self._tasks -= 1
                 self._bytes -= memory
                 self._changed.notify_all()
 
-    def _fits(self, memory: int, besides: int = 0) -> bool:
-        return self._bytes + besides == 0 or self._bytes + besides + memory <= self.memory
+    @contextmanager
+    def _lend(self) -> Iterator[int]:
+        """The core that a task has, and its part of those that nobody uses or waits for."""
+        with self._changed:
+            idle = 0 if self._next() else self.cores - self._threads
+            more = -(-idle // self._tasks)
+            self._threads += more
+        try:
+            yield 1 + more
+        finally:
+            with self._changed:
+                self._threads -= more
+                self._changed.notify_all()
+
+    def _fits(self, memory: int) -> bool:
+        return self._bytes == 0 or self._bytes + memory <= self.memory
 
     def _next(self) -> _Waiting | None:
         """The task that may begin now."""
@@ -139,9 +144,9 @@ class Admission:
 class _Shared:
     """Exposures that several products share.
 
-    Biases, as they were opened, go into a baseline and a week: what one of them finds out about them the other need not.
-    Of darks, the basedark of a month and its weekdarks share what is left of them without bias: of one month at a time,
-    as that takes memory.
+    Biases, as they were opened, go into a baseline and a week: what one finds out about them the other need not. Of
+    darks, the basedark of a month and its weekdarks share what is left of them without bias: of one month at a time, as
+    that takes memory.
     """
 
     def __init__(self, tasks: Tasks, memory: int):
@@ -204,13 +209,13 @@ class ThreadScheduler:
         def call(task: Task, *before: Outcome) -> Outcome:
             outcome = waits_for(task, before)
             if outcome is None:
-                with admission.enter(task.cost, task.memory) as threads:
+                with admission.enter(task.cost, task.memory):
                     if self.interrupted:
                         outcome = Outcome(task.identity, "waiting", reason="the run was ended")
                     else:
                         with lock:
                             started(task.identity)
-                        outcome = make(task, threads, shared.of(task))
+                        outcome = make(task, shared.of(task))
             shared.release(task)
             with lock:
                 finished(outcome)
@@ -347,9 +352,9 @@ def make_on_worker(task: Task, topic: str, *before: Outcome) -> Outcome:
     outcome = waits_for(task, before)
     if outcome is not None:
         return outcome
-    with _admission_of_worker().enter(task.cost, task.memory) as threads:
+    with _admission_of_worker().enter(task.cost, task.memory):
         get_worker().log_event(topic, task.identity)
-        return make(task, threads)
+        return make(task)
 
 
 _worker: dict[str, Admission] = {}

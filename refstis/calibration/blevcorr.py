@@ -411,14 +411,18 @@ def _survey(pixels, left, level, drift, flagged, low, counts, sums):
                         last = middle
                 end = first + 1
             if end > begin:
-                integers, magnitudes = _bins_of_part(line[begin:end], np.int32(base), low, size, bins[begin:end])
+                integers, magnitudes = _bins_of_part(
+                    line[begin:end], np.int32(base), low, size, bins[begin:end]
+                )
                 number = end - begin
                 total += integers - (number * (level[y] - base) + drifts[end] - drifts[begin])
                 magnitude += magnitudes + number
             else:
                 end = begin + 1
                 value = np.float32((np.float64(line[begin]) - level[y]) - drift[begin])
-                bins[begin] = np.uint32(min(max(np.int32(value) - low + np.int32(1), np.int32(0)), size - np.int32(1)))
+                bins[begin] = np.uint32(
+                    min(max(np.int32(value) - low + np.int32(1), np.int32(0)), size - np.int32(1))
+                )
                 total += np.float64(value)
                 magnitude += abs(np.float64(value))
             begin = end
@@ -513,7 +517,7 @@ class LevelledFrame:
         sums = np.zeros(2)
         lines = self._lines(slice(0, len(self.level)))
         _survey(lines, self.corner[1], self.level, self.drift, flagged, low, counts, sums)
-        # rounding changes the mean by less than 2**-24 of the mean magnitude, which is less than this by a line's length
+        # rounding changes the mean by less than 2**-24 of the mean magnitude: that of a line over its length
         reach = float(sums[1]) * (1 + 1 / len(self.drift))
         return float(sums[0]), reach, counts.sum(axis=1, dtype=np.int64)
 

@@ -66,8 +66,8 @@ SKY_DOUBT = 16
 class Image(Protocol):
     """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand.
 
-    What can tell its `source`, a frame less its bias level, is asked for that; what can `remember`, for what follows from
-    it.
+    What can tell its `source`, a frame less its bias level, is asked for that; what can `remember`, for what follows
+    from it.
     """
 
     @property
@@ -378,9 +378,9 @@ def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
                 )
 
 
-# Loops are over neighbouring pixels of a line, with few arrays at a time, so that the compiler makes vector instructions.
-# Rejected pixels are few, so lines are looked at as a whole for hits and added as a whole, and what was rejected is put
-# back afterwards.
+# Loops are over neighbouring pixels of a line, with few arrays at a time, so that the compiler makes vector
+# instructions. Rejected pixels are few, so lines are looked at for hits and added as a whole, and what was rejected is
+# put back afterwards.
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -516,7 +516,17 @@ def _iterate(
                 if biases and not use_variance and not _has_hit_of_bias(line, guess[y], sky[n], rog2, sig2):
                     continue
                 _find_hits(
-                    line, guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n], scale, sig2, beyond
+                    line,
+                    guess[y],
+                    variance[y],
+                    use_variance,
+                    efac[n],
+                    sky[n],
+                    gain[n],
+                    noise[n],
+                    scale,
+                    sig2,
+                    beyond,
                 )
                 for part in range(0, columns, LOOKED_AT):
                     stop = min(part + LOOKED_AT, columns)
@@ -614,8 +624,7 @@ class _Stack:
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
-            with ThreadPoolExecutor(threads) as pool:
-                self.sky[:] = list(pool.map(_sky, images))
+            self.sky[:] = _map(_sky, images, threads)
         self.texpt = np.float32(len(images)) if self.exptime == 0 else self.exptime
         self.total_sky = sequential_sum(self.sky)
         self.sci = np.empty(self.shape, dtype=np.float32)
@@ -634,8 +643,7 @@ class _Stack:
             # exclusions make the mask depend on all rows before: one tile
             return self._tile(0, ny)
         begins = range(0, ny, rows)
-        with ThreadPoolExecutor(self.threads) as pool:
-            return sum(pool.map(lambda begin: self._tile(begin, min(begin + rows, ny)), begins))
+        return sum(_map(lambda begin: self._tile(begin, min(begin + rows, ny)), begins, self.threads))
 
     def _any_excluded(self):
         bits = np.int16(self.parameters.bad_bits)
@@ -731,6 +739,14 @@ class _Stack:
         for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
             combined |= dq[:] & np.int16(NOT_COSMIC_RAY)
         return combined
+
+
+def _map(function, items, threads):
+    """What a function gives for each item, in threads where there is more than one."""
+    if threads == 1:
+        return list(map(function, items))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
 
 
 def _sky(image):

@@ -542,7 +542,7 @@ def _hdu_blocks(hdu, data):
 
 
 class _Memory:
-    """Memory for the frames of a file in one piece, as the system gives large pieces in large pages: a third of the time.
+    """Memory for the frames of a file in one piece, which the system gives in large pages: in a third of the time.
 
     Parameters
     ----------

@@ -133,13 +133,12 @@ class Pixels:
 
         def produce(rows, columns):
             return whole(
-                slice(bottom + rows.start, bottom + rows.stop), slice(left + columns.start, left + columns.stop)
+                slice(bottom + rows.start, bottom + rows.stop),
+                slice(left + columns.start, left + columns.stop),
             )
 
         # it holds what produces the pixels and not this object, which would hold itself then
-        return self.remember(
-            ("window", bottom, left, shape), lambda: Pixels(shape, self.dtype, produce)
-        )
+        return self.remember(("window", bottom, left, shape), lambda: Pixels(shape, self.dtype, produce))
 
     def remember(self, question: Hashable, answer: Callable[[], Any]) -> Any:
         """What follows from these pixels, found out once.
@@ -163,9 +162,7 @@ class Pixels:
 
     def __getitem__(self, key):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        window = self.source(
-            *(_bounds(word, n) for word, n in zip((rows, columns), self.shape, strict=True))
-        )
+        window = self.source(*(_bounds(word, n) for word, n in zip((rows, columns), self.shape, strict=True)))
         # a whole number takes its axis away, as in numpy
         return window[
             tuple(0 if isinstance(word, int | np.integer) else slice(None) for word in (rows, columns))

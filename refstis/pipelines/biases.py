@@ -144,7 +144,8 @@ class RefBiasPipeline(_WeekPipeline):
         """
         self.reference_header.product = "refbias"
         return self.run_each(
-            ("normalize", "flag_hot_bias", "flag_defects", "reference_header"), self.combined(self.library(inputs))
+            ("normalize", "flag_hot_bias", "flag_defects", "reference_header"),
+            self.combined(self.library(inputs)),
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage
 from refstis.calibration.geometry import sequential_sum
+from refstis.cores import threads_at_hand
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
@@ -46,7 +47,7 @@ class CrCorrStep(RefstisStep):
     badinpdq = integer(min=-32768, max=32767, default=None)  # Flags of pixels that take no part
     crmask   = boolean(default=None)  # Give the updated flags of the inputs
     engine   = string(default='native')  # Entry point of the group refstis.crcorr_engines: native, calstis, model
-    threads  = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
+    threads  = integer(min=0, default=0)  # Threads; 0 for as many as are at hand
     """
 
     def process(self, exposures):
@@ -86,7 +87,8 @@ class CrCorrStep(RefstisStep):
         parameters, origin, row = self._parameters(first, exptimes)
         images = [_stack_image(exposure, imset) for exposure, imset in imsets]
         try:
-            combination = self._engine()(images, parameters, self.threads)
+            with threads_at_hand(self.threads) as threads:
+                combination = self._engine()(images, parameters, threads)
         except ValueError as error:
             _check_inputs_finite(imsets)
             raise InputError(f"{_names(exposures)}: {error}.") from None

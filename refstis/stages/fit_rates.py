@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.calibration.darkfit import DarkModel, Recipe, combine_darks, superbias_variance
 from refstis.calibration.superdark import draw_to_surroundings
+from refstis.cores import threads_at_hand
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
@@ -52,7 +52,7 @@ class FitRatesStep(RefstisStep):
     mark       = integer(min=0, max=32767, default=0)  # Flag of pixels that changed; 0 for none
     squares    = integer(min=0, default=0)  # Side of squares whose typical rate ordinary pixels are drawn to; 0: not
     ignored    = integer(min=0, max=32767, default=16)  # Flags that superbiases do not hand on
-    threads    = integer(min=0, default=0)  # Threads; 0 for as many as there are processors
+    threads    = integer(min=0, default=0)  # Threads; 0 for as many as are at hand
     """
 
     def process(self, darks):
@@ -116,10 +116,11 @@ class FitRatesStep(RefstisStep):
             return np.stack([imset.dq[rows] for _, imset in imsets]) if flagged else None
 
         changed = self.changed_before
-        made = combine_darks(
-            counts, flags, shape, model, recipe, self.threads or os.cpu_count() or 1,
-            changed if changed is not None and changed.shape == shape else None,
-        )  # fmt: skip
+        with threads_at_hand(self.threads) as threads:
+            made = combine_darks(
+                counts, flags, shape, model, recipe, threads,
+                changed if changed is not None and changed.shape == shape else None,
+            )  # fmt: skip
         if not np.isfinite(made.rate).all():
             raise InputError(
                 f"{_names(exposures)}: pixels that are not finite numbers. Leave such files out."

@@ -19,6 +19,7 @@ from refstis.anneal.records import read_record
 from refstis.anneal.runner import Choice
 from refstis.anneal.schedulers import Admission
 from refstis.anneal.table import read_table
+from refstis.cores import threads_at_hand
 from refstis.datamodels import config_path
 from refstis.errors import ConfigurationError, InputError, OutputError
 from refstis.pipelines import base
@@ -481,7 +482,7 @@ def test_admission_holds_threads_and_memory():
     order = []
 
     def task(cost, memory):
-        with admission.enter(cost, memory) as threads:
+        with admission.enter(cost, memory), threads_at_hand() as threads:
             with lock:
                 order.append(cost)
                 now["threads"] += threads
@@ -512,8 +513,36 @@ def test_admission_holds_threads_and_memory():
 
 def test_a_task_alone_has_all_cores():
     admission = Admission(8, 100)
-    with admission.enter(1, 10) as threads:
-        assert threads == 8
+    with admission.enter(1, 10):
+        with threads_at_hand() as threads:
+            assert threads == 8
+        with threads_at_hand(3) as threads:
+            assert threads == 3
+
+
+def test_cores_that_become_idle_are_lent_and_given_back():
+    admission = Admission(4, 100)
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with admission.enter(1, 10), threads_at_hand() as threads:
+            lent.append(threads)
+            entered.set()
+            leave.wait()
+
+    lent: list[int] = []
+    beside = threading.Thread(target=other)
+    with admission.enter(1, 10):
+        beside.start()
+        entered.wait()
+        with threads_at_hand() as threads:
+            # each task has one; of the two that nobody uses the first to ask had its half
+            assert (lent, threads) == ([2], 2)
+        leave.set()
+        beside.join()
+        for _ in range(2):
+            with threads_at_hand() as threads:
+                assert threads == 4
 
 
 def test_a_large_task_is_not_passed_for_ever():

@@ -1,0 +1,66 @@
+"""Processors, and how many threads may work at a time where several products are made beside each other."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+
+__all__ = ["cores", "lent_by", "threads_at_hand"]
+
+Lender = Callable[[], AbstractContextManager[int]]
+
+_lender: ContextVar[Lender | None] = ContextVar("lender", default=None)
+
+
+def cores() -> int:
+    """Processors that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def lent_by(lender: Lender) -> Iterator[None]:
+    """Have somebody who knows what else goes on say how many threads are at hand, in this context.
+
+    Parameters
+    ----------
+    lender : callable
+        Gives a context that yields a number of threads, which are its user's until it ends.
+
+    Yields
+    ------
+    None
+        While the lender is asked.
+    """
+    token = _lender.set(lender)
+    try:
+        yield
+    finally:
+        _lender.reset(token)
+
+
+@contextmanager
+def threads_at_hand(wanted: int = 0) -> Iterator[int]:
+    """Threads to do something with.
+
+    Parameters
+    ----------
+    wanted : int
+        How many; 0 for as many as are at hand.
+
+    Yields
+    ------
+    int
+        At least 1: what is wanted, else what the lender of this context has, else the number of processors.
+    """
+    lender = _lender.get()
+    if wanted or lender is None:
+        yield wanted or cores()
+    else:
+        with lender() as threads:
+            yield threads
