@@ -379,8 +379,7 @@ def _minimum_variance(sci, n, chosen, efac, sky, gain, noise, scale, variance):
 
 
 # Loops are over neighbouring pixels of a line, with few arrays at a time, so that the compiler makes vector
-# instructions. Rejected pixels are few, so lines are looked at for hits and added as a whole, and what was rejected is
-# put back afterwards.
+# instructions.
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -395,9 +394,178 @@ def _limits(guess, variance, use_variance, efac, sky, gain, noise, scale, sig2):
     return (sig2 * (near + (scale * signal) * (scale * signal))) / e2, (sig2 * near) / e2
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _flag_line(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, flags):
+    """For each pixel of a line, bit 1: beyond the limit; bit 2: beyond the limit of a hit's neighbour."""
+    for x in range(rate.shape[0]):
+        d = rate[x] - guess[x]
+        limit, near = _limits(guess[x], variance[x], use_variance, efac, sky, gain, noise, scale, sig2)
+        flags[x] = np.uint8(d * d > limit) | (np.uint8(not (d * d <= psig2 * near)) << np.uint8(1))
+
+
 @njit(nogil=True, cache=True)
-def _has_hit_of_bias(rate, guess, sky, rog2, sig2):
-    """Whether any pixel of a line is beyond its limit, where gain and exposure factor are 1 and scale is 0."""
+def _neighbours(radius):
+    """Rows and columns from a pixel to those within the radius."""
+    width = int(np.float64(radius) + 1e-5)
+    places = [
+        (j, i)
+        for j in range(-width, width + 1)
+        for i in range(-width, width + 1)
+        if not np.float32(i * i + j * j) > radius * radius
+    ]
+    return np.array(places)
+
+
+@njit(nogil=True, cache=True)
+def _state_of_line(flags, y, width, neighbours, near, state):
+    """States of the pixels of a line, of an image without exclusions: the line above which flags begin is -width."""
+    columns = state.shape[0]
+    near[:] = 0
+    for k in range(neighbours.shape[0]):
+        left = width + neighbours[k, 1]
+        line = flags[y + width + neighbours[k, 0], left : left + columns]
+        for x in range(columns):
+            near[x] |= line[x]
+    line = flags[y + width, width : width + columns]
+    for x in range(columns):
+        hit = line[x] & np.uint8(1)
+        state[x] = hit | ((line[x] >> np.uint8(1)) & near[x] & np.uint8(1)) | (hit << np.uint8(1))
+
+
+@njit(nogil=True, cache=True)
+def _mark(flags, width, neighbours, excluded, mask):
+    """States of the pixels of an image with exclusions, in raster order.
+
+    A neighbour of a hit loses its exclusion, and may then be a hit itself.
+    """
+    rows, columns = mask.shape
+    for y in range(rows):
+        for x in range(columns):
+            mask[y, x] = EXCLUDED if excluded[y, x] else USED
+    for y in range(rows):
+        for x in range(columns):
+            if not flags[y + width, x + width] & 1 or mask[y, x] == EXCLUDED:
+                continue
+            mask[y, x] = HIT
+            for k in range(neighbours.shape[0]):
+                j, i = y + neighbours[k, 0], x + neighbours[k, 1]
+                # beyond the edges no pixel is flagged
+                if flags[j + width, i + width] & 2 and mask[j, i] != HIT:
+                    mask[j, i] = SPILL
+
+
+@njit(nogil=True, cache=True)
+def _places_of_odd(values, places):
+    """Put the places of the odd values first, and return their number: no branch has to guess which they are."""
+    count = 0
+    for x in range(values.shape[0]):
+        places[count] = x
+        count += values[x] & np.uint8(1)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _any_odd(values):
+    """Whether any of the values is odd."""
+    found = np.uint8(0)
+    for x in range(values.shape[0]):
+        found |= values[x]
+    return (found & np.uint8(1)) > 0
+
+
+@njit(nogil=True, cache=True)
+def _note(state, bits, rejections, places):
+    """Rejected pixels of a line as bits, and one more rejection for each of them; return their number."""
+    count = 0
+    for begin in range(0, state.shape[0], LOOKED_AT):
+        part = state[begin : begin + LOOKED_AT]
+        if not _any_odd(part):
+            continue
+        found = _places_of_odd(part, places)
+        for k in range(found):
+            x = begin + places[k]
+            bits[x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
+            rejections[x] += 1
+        count += found
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _add_line(rate, efac, state, total, weight):
+    """Add the used pixels of a line to the sums."""
+    zero = np.float32(0)
+    for x in range(rate.shape[0]):
+        used = state[x] == USED
+        total[x] += rate[x] * efac if used else zero
+        weight[x] += efac if used else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_variance_of_line(rate, efac, sky, gain, noise, scale, state, variance):
+    """Add the variance of the used pixels of a line."""
+    rog2, zero = noise * noise, np.float32(0)
+    for x in range(rate.shape[0]):
+        signal = max(rate[x] * efac + sky, zero)
+        one = (rog2 + signal / gain) + (scale * signal) * (scale * signal)
+        variance[x] += one if state[x] == USED else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _iterate(
+    stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded, has_excluded,
+    last, first_row, last_row, total, weight, scatter, rejections, bits,
+):  # fmt: skip
+    """One iteration over a tile: mark each image by the guess and add what is used, image after image.
+
+    The stack may have more rows and columns than the guess. Bits and rejections are those of the rows first_row to
+    last_row, and are made in the last iteration. Returns the number of rejected pixels in these rows.
+
+    Blocks of rows are gone through with all images, one after the other: their hits follow from the rows within the
+    radius. Where pixels are excluded they may follow from all rows before, and the tile is one block.
+    """
+    rows, columns = guess.shape
+    neighbours = _neighbours(radius)
+    width = int(np.float64(radius) + 1e-5)
+    height = rows if has_excluded.any() else min(BLOCK_ROWS, rows)
+    # flags of a block and of what is near it, with a margin where no pixel is ever flagged
+    flags = np.zeros((height + 4 * width, columns + 2 * width), dtype=np.uint8)
+    mask = np.empty((rows if has_excluded.any() else 0, columns), dtype=np.uint8)
+    near, state = np.empty(columns, dtype=np.uint8), np.empty(columns, dtype=np.uint8)
+    places = np.empty(LOOKED_AT, dtype=np.int64)
+    found = 0
+    for begin in range(0, rows, height):
+        end = min(begin + height, rows)
+        low, high = max(begin - width, 0), min(end + width, rows)
+        flags[:] = 0
+        for n in range(stack.shape[0]):
+            for y in range(low, high):
+                _flag_line(
+                    stack[n, y, :columns], guess[y], variance[y], use_variance, efac[n], sky[n], gain[n], noise[n],
+                    scale, sig2, psig2, flags[y - low + width, width : width + columns],
+                )  # fmt: skip
+            if has_excluded[n]:
+                _mark(flags, width, neighbours, excluded[n], mask)
+            for y in range(begin, end):
+                line = stack[n, y, :columns]
+                if has_excluded[n]:
+                    state[:] = mask[y]
+                else:
+                    _state_of_line(flags, y - low, width, neighbours, near, state)
+                _add_line(line, efac[n], state, total[y], weight[y])
+                if last:
+                    _add_variance_of_line(line, efac[n], sky[n], gain[n], noise[n], scale, state, scatter[y])
+                    if first_row <= y < last_row:
+                        found += _note(state, bits[n, y - first_row], rejections[y - first_row], places)
+    return found
+
+
+# Of biases, whose gain and exposure factor are 1, pixels are rejected in few lines. So lines are only looked at for
+# whether there is a hit, and added as a whole, and the rejected pixels are put back afterwards.
+
+
+@njit(nogil=True, cache=True)
+def _has_hit(rate, guess, sky, rog2, sig2):
+    """Whether any pixel of a line of a bias is beyond its limit."""
     zero, count = np.float32(0), np.int32(0)
     for x in range(rate.shape[0]):
         g = guess[x]
@@ -406,60 +574,14 @@ def _has_hit_of_bias(rate, guess, sky, rog2, sig2):
     return count > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _find_hits(rate, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, beyond):
-    """Which pixels of a line are beyond their limits: 1 for these, else 0."""
-    for x in range(rate.shape[0]):
-        d = rate[x] - guess[x]
-        limit, _ = _limits(guess[x], variance[x], use_variance, efac, sky, gain, noise, scale, sig2)
-        beyond[x] = np.uint8(d * d > limit)
-
-
-@njit(nogil=True, cache=True)
-def _any(values):
-    found = np.uint8(0)
-    for x in range(values.shape[0]):
-        found |= values[x]
-    return found > 0
-
-
-@njit(nogil=True, cache=True)
-def _places(values, places):
-    """Put the places of the values that are 1 first, and return their number: no branch has to guess which they are."""
-    count = 0
-    for x in range(values.shape[0]):
-        places[count] = x
-        count += values[x]
-    return count
-
-
-@njit(nogil=True, cache=True)
-def _add_line(rate, efac, total, weight):
-    """Add a line to the sums."""
-    for x in range(rate.shape[0]):
-        total[x] += rate[x] * efac
-        weight[x] += efac
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_variance_of_line(rate, efac, sky, gain, noise, scale, variance):
-    """Add the variance of a line."""
-    rog2, zero = noise * noise, np.float32(0)
-    for x in range(rate.shape[0]):
-        signal = max(rate[x] * efac + sky, zero)
-        variance[x] += (rog2 + signal / gain) + (scale * signal) * (scale * signal)
-
-
 @njit(nogil=True, cache=True)
 def _add_bias_line(rate, total):
-    """As `_add_line` with exposure factor 1; the weights are whole numbers, which count frames."""
     for x in range(rate.shape[0]):
         total[x] += rate[x]
 
 
 @njit(nogil=True, cache=True)
 def _add_bias_line_and_variance(rate, sky, rog2, total, variance):
-    """As `_add_bias_line`, and the variance of the line, with gain 1 and no multiplicative noise."""
     zero = np.float32(0)
     for x in range(rate.shape[0]):
         total[x] += rate[x]
@@ -476,108 +598,66 @@ def _reject(mask, y, x, state, rejected, count):
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _iterate(
-    stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded, has_excluded,
-    last, first_row, last_row, total, weight, scatter, rejections, bits,
+@njit(nogil=True, cache=True)
+def _iterate_biases(
+    stack, guess, sky, noise, sig2, psig2, radius, last, first_row, last_row, total, weight, scatter, rejections, bits,
 ):  # fmt: skip
-    """One iteration over a tile: mark each image by the guess and add what is used, image after image.
-
-    The stack may have more rows and columns than the guess. Bits and rejections are those of the rows first_row to
-    last_row, and are made in the last iteration. Returns the number of rejected pixels in these rows.
-
-    Blocks of rows are gone through with all images, one after the other: their hits follow from the rows within the
-    radius. Where pixels are excluded they may follow from all rows before, and the tile is one block. Hits are found in
-    raster order: a neighbour of one loses its exclusion, and may then be a hit itself.
-    """
+    """As `_iterate`, of images with gain and exposure factor 1, without multiplicative noise and exclusions."""
     rows, columns = guess.shape
-    width, rej2 = int(np.float64(radius) + 1e-5), radius * radius
-    height = rows if has_excluded.any() else min(BLOCK_ROWS, rows)
-    mask = np.zeros((min(height + 2 * width, rows), columns), dtype=np.uint8)
+    neighbours = _neighbours(radius)
+    width, zero, one = int(np.float64(radius) + 1e-5), np.float32(0), np.float32(1)
+    mask = np.zeros((BLOCK_ROWS + 2 * width, columns), dtype=np.uint8)
     # places of the pixels of an image that are not used, and the sums there
-    rejected = np.empty((mask.size, 2), dtype=np.int32)
-    kept = np.empty((mask.size, 3), dtype=np.float32)
-    beyond, places = np.empty(columns, dtype=np.uint8), np.empty(LOOKED_AT, dtype=np.int64)
-    biases = scale == 0 and np.all(gain == 1) and np.all(efac == 1)
+    rejected, kept = np.empty((mask.size, 2), dtype=np.int32), np.empty((mask.size, 2), dtype=np.float32)
+    flags, places = np.empty(columns, dtype=np.uint8), np.empty(LOOKED_AT, dtype=np.int64)
     found = 0
-    for begin in range(0, rows, height):
-        end = min(begin + height, rows)
+    for begin in range(0, rows, BLOCK_ROWS):
+        end = min(begin + BLOCK_ROWS, rows)
         low, high = max(begin - width, 0), min(end + width, rows)
+        # whole numbers, whose sums do not depend on the order
+        weight[begin:end] += np.float32(stack.shape[0])
         for n in range(stack.shape[0]):
-            rog2 = noise[n] * noise[n]
-            count = 0
-            if has_excluded[n]:
-                for y in range(rows):
-                    for x in range(columns):
-                        if excluded[n, y, x]:
-                            count = _reject(mask, y, x, EXCLUDED, rejected, count)
+            rog2, count = noise[n] * noise[n], 0
             for y in range(low, high):
                 line = stack[n, y, :columns]
-                if biases and not use_variance and not _has_hit_of_bias(line, guess[y], sky[n], rog2, sig2):
+                if not _has_hit(line, guess[y], sky[n], rog2, sig2):
                     continue
-                _find_hits(
-                    line,
-                    guess[y],
-                    variance[y],
-                    use_variance,
-                    efac[n],
-                    sky[n],
-                    gain[n],
-                    noise[n],
-                    scale,
-                    sig2,
-                    beyond,
+                _flag_line(
+                    line, guess[y], guess[y], False, one, sky[n], one, noise[n], zero, sig2, psig2, flags
                 )
                 for part in range(0, columns, LOOKED_AT):
-                    stop = min(part + LOOKED_AT, columns)
-                    if not _any(beyond[part:stop]):
+                    if not _any_odd(flags[part : part + LOOKED_AT]):
                         continue
-                    for h in range(_places(beyond[part:stop], places)):
-                        x = part + places[h]
-                        if mask[y - low, x] == EXCLUDED:
-                            continue
+                    for k in range(_places_of_odd(flags[part : part + LOOKED_AT], places)):
+                        x = part + places[k]
                         count = _reject(mask, y - low, x, HIT, rejected, count)
-                        for j in range(max(y - width, low), min(y + width, high - 1) + 1):
-                            for i in range(max(x - width, 0), min(x + width, columns - 1) + 1):
-                                if np.float32((i - x) * (i - x) + (j - y) * (j - y)) > rej2:
-                                    continue
-                                if mask[j - low, i] == HIT or mask[j - low, i] == SPILL:
-                                    continue
-                                d = stack[n, j, i] - guess[j, i]
-                                _, near = _limits(
-                                    guess[j, i], variance[j, i], use_variance, efac[n], sky[n], gain[n], noise[n],
-                                    scale, sig2,
-                                )  # fmt: skip
-                                if not d * d <= psig2 * near:
-                                    count = _reject(mask, j - low, i, SPILL, rejected, count)
+                        for m in range(neighbours.shape[0]):
+                            j, i = y + neighbours[m, 0], x + neighbours[m, 1]
+                            if not (low <= j < high and 0 <= i < columns) or mask[j - low, i] != USED:
+                                continue
+                            d = stack[n, j, i] - guess[j, i]
+                            if not d * d <= psig2 * (sig2 * (rog2 + max(guess[j, i] + sky[n], zero))):
+                                count = _reject(mask, j - low, i, SPILL, rejected, count)
             for k in range(count):
                 y, x = low + rejected[k, 0], rejected[k, 1]
-                kept[k, 0], kept[k, 1], kept[k, 2] = total[y, x], weight[y, x], scatter[y, x]
+                kept[k, 0], kept[k, 1] = total[y, x], scatter[y, x]
             for y in range(begin, end):
                 line = stack[n, y, :columns]
-                if biases and last:
+                if last:
                     _add_bias_line_and_variance(line, sky[n], rog2, total[y], scatter[y])
-                elif biases:
-                    _add_bias_line(line, total[y])
                 else:
-                    _add_line(line, efac[n], total[y], weight[y])
-                    if last:
-                        _add_variance_of_line(line, efac[n], sky[n], gain[n], noise[n], scale, scatter[y])
+                    _add_bias_line(line, total[y])
             for k in range(count):
-                j, x = rejected[k, 0], rejected[k, 1]
-                y, state = low + j, mask[j, x]
-                mask[j, x] = USED
-                total[y, x], weight[y, x], scatter[y, x] = kept[k, 0], kept[k, 1], kept[k, 2]
+                y, x = low + rejected[k, 0], rejected[k, 1]
+                mask[y - low, x] = USED
                 if not begin <= y < end:
                     continue
-                if biases:
-                    weight[y, x] -= efac[n]
-                if last and state != EXCLUDED and first_row <= y < last_row:
+                total[y, x], scatter[y, x] = kept[k, 0], kept[k, 1]
+                weight[y, x] -= one
+                if last and first_row <= y < last_row:
                     bits[n, y - first_row, x >> 3] |= np.uint8(128) >> np.uint8(x & 7)
                     rejections[y - first_row, x] += 1
                     found += 1
-        if biases:
-            weight[begin:end] += np.float32(stack.shape[0])
     return found
 
 
@@ -621,6 +701,7 @@ class _Stack:
         self.exptime = sequential_sum(exptime)
         self.efac = np.ones_like(exptime) if self.exptime == 0 else exptime
         self.scale = np.float32(np.float64(np.float32(parameters.scale_noise)) / 100.0)
+        self.biases = bool(self.scale == 0 and (self.gain == 1).all() and (self.efac == 1).all())
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
@@ -693,12 +774,15 @@ class _Stack:
         for iteration, sigma in enumerate(parameters.sigmas):
             last = iteration == len(parameters.sigmas) - 1
             total, weight, scatter = (np.zeros_like(guess) for _ in range(3))
-            count = _iterate(
-                stack, guess, variance, from_minimum and iteration == 0, self.efac, self.sky, self.gain, self.noise,
-                self.scale, np.float32(sigma) * np.float32(sigma), psig2, np.float32(parameters.radius), excluded,
-                has_excluded, last, begin - top, end - top, total, weight, scatter, rejections,
-                self.bits[:, begin:end],
-            )  # fmt: skip
+            sig2, radius = np.float32(sigma) * np.float32(sigma), np.float32(parameters.radius)
+            sums = last, begin - top, end - top, total, weight, scatter, rejections, self.bits[:, begin:end]
+            if self.biases and not has_excluded.any() and not from_minimum:
+                count = _iterate_biases(stack, guess, self.sky, self.noise, sig2, psig2, radius, *sums)
+            else:
+                count = _iterate(
+                    stack, guess, variance, from_minimum and iteration == 0, self.efac, self.sky, self.gain, self.noise,
+                    self.scale, sig2, psig2, radius, excluded, has_excluded, *sums,
+                )  # fmt: skip
             _means(total, weight, np.float32(0 if last else np.nan), guess)
         inner = slice(begin - top, end - top)
         _scaled_sums(
@@ -734,10 +818,13 @@ class _Stack:
 
     def flags(self):
         """Flags of all images, and of what was rejected in all of them."""
-        combined = np.where(self.rejected, np.int16(COSMIC_RAY), np.int16(0))
+        combined = np.zeros(self.shape, dtype=np.int16)
         # images often share one bad pixel mask: take each array once
         for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
-            combined |= dq[:] & np.int16(NOT_COSMIC_RAY)
+            combined |= dq[:]
+        combined &= np.int16(NOT_COSMIC_RAY)
+        if self.rejected.any():
+            combined[self.rejected] |= np.int16(COSMIC_RAY)
         return combined
 
 
