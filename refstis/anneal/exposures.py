@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -309,7 +309,7 @@ def rootname_of(path: str | os.PathLike) -> str:
 def _exposure_of(path: str, checksum: str, headers: Headers) -> Exposure:
     primary = headers.primary
     images = headers.extensions("SCI")
-    first = images[0].keywords if images else {}
+    first: Mapping[str, Any] = images[0].keywords if images else {}
     missing: list[str] = []
 
     def text(name: str, required: bool = False) -> str:
@@ -330,7 +330,7 @@ def _exposure_of(path: str, checksum: str, headers: Headers) -> Exposure:
         missing.append(name)
         return None
 
-    def number(keywords: dict, name: str) -> float | None:
+    def number(keywords: Mapping[str, Any], name: str) -> float | None:
         value = keywords.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             try:

@@ -8,14 +8,15 @@ and is robust: whatever the bytes are, the result is keywords or one `InputError
 import io
 import os
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from refstis.datamodels.blocks import data_size
 from refstis.errors import InputError
 
-__all__ = ["HeaderUnit", "Headers", "open_fits", "read_headers"]
+__all__ = ["HeaderKeywords", "HeaderUnit", "Headers", "open_fits", "read_headers"]
 
 _BLOCK = 2880
 _CARD = 80
@@ -24,20 +25,42 @@ _MOST_BLOCKS = 1000
 _MOST_UNITS = 10_000
 
 
+class HeaderKeywords(Mapping[str, Any]):
+    """Keywords of a header, whose values are only made of what stands in the file where somebody asks for them.
+
+    Commentary cards and CONTINUE cards are left out.
+    """
+
+    def __init__(self):
+        self._texts: dict[str, str] = {}
+
+    def add(self, name: str, text: str) -> None:
+        """Add a keyword with what follows its value indicator; the first of duplicates counts."""
+        self._texts.setdefault(name, text)
+
+    def __getitem__(self, name: str) -> Any:
+        return _value(self._texts[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 @dataclass
 class HeaderUnit:
     """One header of a FITS file.
 
     Attributes
     ----------
-    keywords : dict
-        Keyword to value (str, int, float, bool, or None where it has none); the first of duplicates. Commentary
-        cards and CONTINUE cards are left out.
+    keywords : HeaderKeywords
+        Keyword to value (str, int, float, bool, or None where it has none); the first of duplicates.
     data_offset, data_size : int
         Where its data begin, in bytes from the start of the file, and how long they are without padding.
     """
 
-    keywords: dict[str, str | int | float | bool | None]
+    keywords: HeaderKeywords
     data_offset: int
     data_size: int
 
@@ -59,7 +82,7 @@ class Headers:
     fault: str = ""
 
     @property
-    def primary(self) -> dict:
+    def primary(self) -> HeaderKeywords:
         """Keywords of the primary header."""
         return self.units[0].keywords
 
@@ -92,7 +115,7 @@ def open_fits(path: str | os.PathLike) -> tuple[BinaryIO, str]:
         # A named pipe of that name would make open() wait for ever.
         if not Path(path).is_file():
             raise InputError(f"{path}: is not there, or is not a file; a FITS file was expected")
-        handle = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+        handle = Path(path).open("rb", 0)  # noqa: SIM115 - the caller closes it; few bytes are wanted here and there
         magic = handle.read(2)
         handle.seek(0)
         if magic != b"\x1f\x8b":
@@ -173,7 +196,7 @@ def read_headers(path: str | os.PathLike) -> Headers:
 
 
 def _read_unit(handle: BinaryIO, offset: int, first: bool) -> HeaderUnit | None:
-    keywords: dict[str, str | int | float | bool | None] = {}
+    keywords = HeaderKeywords()
     for number in range(_MOST_BLOCKS):
         block = handle.read(_BLOCK)
         if number == 0 and not block.startswith(b"SIMPLE  =" if first else b"XTENSION="):
@@ -189,8 +212,8 @@ def _read_unit(handle: BinaryIO, offset: int, first: bool) -> HeaderUnit | None:
                 except (KeyError, ValueError):
                     return None
                 return HeaderUnit(keywords, offset + (number + 1) * _BLOCK, size)
-            if text[start + 8 : start + 10] == "= " and name not in keywords:
-                keywords[name] = _value(text[start + 10 : start + _CARD])
+            if text[start + 8 : start + 10] == "= ":
+                keywords.add(name, text[start + 10 : start + _CARD])
     return None
 
 

@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +45,9 @@ MAKERS = ("refstis", "stpipe", "numpy", "scipy", "numba", "astropy")
 # Checksums of files in the states that they were seen in, and how many are remembered.
 _checksums: dict[tuple[Path, int, int, int], str] = {}
 MOST_CHECKSUMS = 4096
+# Bytes that are summed up at a time. After each such piece a thread waits until it may go on with Python, and the
+# fewer pieces there are, the less it waits for calibration.
+PIECE = 2**22
 
 _lines: ContextVar[list[str] | None] = ContextVar("product_log", default=None)
 
@@ -140,6 +143,37 @@ def product_log(lines: list[str] | None = None) -> Iterator[list[str]]:
         _lines.reset(token)
 
 
+class _ChecksumsAhead:
+    """Checksums of the inputs, which the record tells, are taken while the inputs are calibrated."""
+
+    def __init__(self):
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, paths: Iterable[Path]) -> None:
+        self._thread = threading.Thread(target=self._take, args=(tuple(paths),), daemon=True)
+        self._thread.start()
+
+    def _take(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if self._ended.is_set():
+                return
+            # who writes the record asks again, and is told
+            with suppress(OSError):
+                file_checksum(path)
+
+    def wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self.wait()
+
+
 class RefstisPipeline(Pipeline, RefstisStep):
     """Base of the pipelines: one product from an association."""
 
@@ -163,7 +197,7 @@ class RefstisPipeline(Pipeline, RefstisStep):
         Exposure
             The product.
         """
-        with making_products(), product_log() as self._log_lines:
+        with making_products(), product_log() as self._log_lines, _ChecksumsAhead() as self._ahead:
             return super().run(*args)
 
     @property
@@ -193,6 +227,8 @@ class RefstisPipeline(Pipeline, RefstisStep):
         self._inputs = [exposure.path for exposure in library if exposure.path] + list(
             library.references.values()
         )
+        if self.save_results:
+            self._ahead.begin(self._inputs)
         # the headers just read, too, are set aside from stpipe's collection of garbage before every step
         gc.freeze()
         logger.info(
@@ -232,7 +268,12 @@ class RefstisPipeline(Pipeline, RefstisStep):
         """
         target = Path(self.make_output_path())
         logger.info("Writing %s.", target)
-        model.save(target, before_rename=lambda: write_record(self, target, model), inputs=self._inputs)
+
+        def record():
+            self._ahead.wait()
+            write_record(self, target, model)
+
+        model.save(target, before_rename=record, inputs=self._inputs)
         return str(target)
 
     def run_each(self, names: Iterable[str], exposure: Exposure) -> Exposure:
@@ -327,8 +368,11 @@ def file_checksum(path: Path | None) -> str:
     path = Path(path)
     known = _checksums.get(_state(path))
     if known is None:
-        with path.open("rb") as stream:
-            known = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
+        with path.open("rb", buffering=0) as stream:
+            while size := stream.readinto(piece):
+                digest.update(piece[:size])
+        known = digest.hexdigest()
         remember_checksum(path, known)
     return known
 

@@ -144,7 +144,7 @@ class RefstisStep(Step):
             f"override_{kind}": getattr(self, f"override_{kind}", None) for kind in self.reference_file_types
         }
         # stpipe parses the specification and checks all values against it, several times for each product
-        names = _parameter_names(type(self), full_spec)
+        names = _parameter_names(type(self), full_spec)  # type: ignore[arg-type]  # a class can be hashed
         state = full_spec, repr([getattr(self, name, None) for name in names])
         known = getattr(self, "_known_parameters", None)
         if known is None or known[0] != state:
