@@ -29,7 +29,8 @@ class BlevCorrStep(RefstisStep):
     reference_file_types: ClassVar = ["ccdtab"]
 
     spec = """
-    clip = float(min=0, default=None)  # Means of the overscan, clipped at so many sigma of the read noise; else medians
+    clip       = float(min=0, default=None)  # Means of the overscan within so many sigma of the noise; else medians
+    row_signal = float(min=1, default=None)  # Mean signal of a line that lowers it by 1 DN (DN); else not corrected
     """
 
     def process(self, exposure):
@@ -64,7 +65,7 @@ class BlevCorrStep(RefstisStep):
             if not imset.good:
                 return imset
             within = None if self.clip is None else self.clip * ccd.readnoise / ccd.gain
-            trimmed, source = _subtract(exposure, imset, ccd, windows, within)
+            trimmed, source = _subtract(exposure, imset, ccd, windows, within, self.row_signal)
             sources.append(source)
             return _with_uncertainty(trimmed, ccd, 0.0)
 
@@ -77,7 +78,7 @@ class BlevCorrStep(RefstisStep):
         )
 
 
-def _subtract(exposure, imset, ccd, windows, mean_within):
+def _subtract(exposure, imset, ccd, windows, mean_within, row_signal):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
         geometry = overscan_geometry(
@@ -98,7 +99,9 @@ def _subtract(exposure, imset, ccd, windows, mean_within):
         return whole, f"CCDBIAS {ccd.bias:g} DN, as the frame has no overscan"
 
     flags = None if imset.dq.constant == 0 else imset.dq
-    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within)
+    fit = fit_bias_level(
+        raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal
+    )
     rows, columns = geometry.trim(raw.shape)
     bottom, left = rows.start, columns.start
     shape = rows.stop - bottom, columns.stop - left
