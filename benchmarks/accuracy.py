@@ -34,7 +34,7 @@ from refstis.simulation.truth import Truth
 
 EPOCHS = (1999, 2009, 2023)
 TUNING_SEEDS = (101, 102, 103, 104, 105)
-REPORT_SEEDS = (523, 524, 525, 526, 527, 528, 529, 530, 531, 532)
+REPORT_SEEDS = (541, 542, 543, 544, 545, 546, 547, 548, 549, 550)
 PROFILES = ("heritage", "improved")
 
 # The thresholds of unbinned frames, for frames that have the layout of 4x4.
@@ -111,16 +111,16 @@ def figures_of_superbias(comparison: Comparison, _truth: Truth) -> tuple[Figures
     }
 
 
-def level_limits(shape: tuple[int, ...], noise: float) -> tuple[float, float]:
-    """Median of the absolute errors of level and tilt that the read noise of the overscan leaves, in its units.
+def level_limits(shape: tuple[int, ...], noise: float, charge: float = 0.0) -> tuple[float, float]:
+    """Median of the absolute errors of level and tilt that the noise of the overscan leaves, in its units.
 
     A straight line through the means of the section, and another one through the means of the virtual rows, whose slope
-    is extrapolated from the section to the middle of the frame.
+    is extrapolated from the section to the middle of the frame. The charge of the virtual rows is in electrons.
     """
     rows, columns = shape
     full = columns > 500
     section, virtual, distance = (15, 20, 11.0) if full else (7, 10, 2.0)
-    slope = noise / np.sqrt(virtual * columns**3 / 12.0)
+    slope = np.hypot(noise, np.sqrt(charge)) / np.sqrt(virtual * columns**3 / 12.0)
     level = np.hypot(noise / np.sqrt(section * rows), slope * (columns / 2.0 + distance))
     usual = statistics.NormalDist().inv_cdf(0.75)
     return float(usual * level), float(usual * slope * columns)
@@ -129,9 +129,10 @@ def level_limits(shape: tuple[int, ...], noise: float) -> tuple[float, float]:
 def dark_limits(comparison: Comparison, truth: Truth) -> tuple[float, float]:
     """What levels and superbias leave in a dark rate: median of absolute errors (e-/s), and rms over the limit's.
 
-    The level of each dark and of each bias of the month comes from its own overscan. The limit of `score` knows the
-    bias, and no cosmic ray has hit; here the superbias is the mean of all biases of the month, and pixels that rays
-    raised by more than 4 sigma are lost.
+    The level of each dark and of each bias of the month comes from its own overscan, whose virtual rows have the noise
+    of their spurious charge, too, and the zero of the temperatures from the steps of the headers. The limit of `score`
+    knows the bias, and no cosmic ray has hit; here the superbias is the mean of all biases of the month, and pixels
+    that rays raised by more than 4 sigma are lost.
     """
     frames = truth.frames
     darks = np.flatnonzero((frames["kind"] == "dark") & (frames["exptime"] > 600.0))
@@ -142,7 +143,8 @@ def dark_limits(comparison: Comparison, truth: Truth) -> tuple[float, float]:
     )
     noise, number = truth.detector.noise(readout), comparison.figures["frames"]
     seconds = np.mean([equivalent_seconds(truth, int(frame)) for frame in darks])
-    level, _ = level_limits(comparison.truth.shape, noise)
+    level, _ = level_limits(comparison.truth.shape, noise, virtual_charge(truth, int(darks[0])))
+    zero = zero_limit(truth, darks) * comparison.figures["true_median"]
     lost = np.mean(
         [
             np.mean(truth.cosmic_rays(int(frame)) > 4.0 * np.sqrt(noise**2 + truth.charge(int(frame))))
@@ -151,7 +153,37 @@ def dark_limits(comparison: Comparison, truth: Truth) -> tuple[float, float]:
     )
     best = np.mean(comparison.limit[comparison.ordinary] ** 2)
     attainable = np.sqrt((1.0 + noise**2 / biases / seconds**2 / best) / (1.0 - lost))
-    return float(level / seconds * np.sqrt(1.0 / number + 1.0 / biases)), float(attainable)
+    overscan = level / seconds * np.sqrt(1.0 / number + 1.0 / biases)
+    return float(np.hypot(overscan, zero)), float(attainable)
+
+
+def virtual_charge(truth: Truth, frame: int) -> float:
+    """Usual charge of a pixel of the virtual rows (electrons)."""
+    readout = truth.readout(frame)
+    row = {key: float(truth.frames[key][frame]) for key in ("mjd", "exptime", "temperature")}
+    charge = truth.detector.mean_charge(readout, row["mjd"], row["exptime"], row["temperature"])
+    return float(np.median(charge[: readout.trim[0].start * readout.bins[1]]))
+
+
+def zero_limit(truth: Truth, darks: np.ndarray) -> float:
+    """Median of the absolute relative errors of ordinary rates that the steps of OCCDHTAV leave.
+
+    Where temperatures of darks are known relative to each other, what they have in common lies between the shifts at
+    which the first of them leaves its step, up or down, with equal probability.
+    """
+    from refstis.simulation.detector import parameters
+
+    if truth.detector.side == 1:
+        return 0.0
+    ladder = np.array(parameters()["dark"]["housing_ladder"])
+    edges = 0.5 * (ladder[1:] + ladder[:-1])
+    temperatures = truth.frames["temperature"][darks]
+    above = np.searchsorted(edges, temperatures)
+    width = np.min(edges[above] - temperatures) + np.min(temperatures - edges[above - 1])
+    mean = float(temperatures.mean())
+    slope = truth.detector.base_factor(mean + 1.0) / truth.detector.base_factor(mean) - 1.0
+    # of a uniform law half lies within a quarter of its width
+    return float(0.25 * width * slope)
 
 
 def figures_of_superdark(comparison: Comparison, truth: Truth) -> tuple[Figures, Figures]:

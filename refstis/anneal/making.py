@@ -52,12 +52,15 @@ class Source:
         sha256 of the file, which its content must have.
     superbias : str
         Of a dark: path of the superbias to subtract.
+    period : str
+        Of a dark: the part of the month that it belongs to.
     """
 
     path: str
     signature: Signature | None
     checksum: str
     superbias: str = ""
+    period: str = ""
 
 
 @dataclass(frozen=True)
@@ -323,28 +326,42 @@ def _subtracted(task: Task, share: dict[str, Any]):
 
     given = {one["name"]: one.get("parameters", {}) for one in task.subtraction.get("steps", [])}
     references: dict[Any, None] = {}
+    # each with the reference files that were used for it
+    raws: dict[str, tuple[Exposure, tuple[Any, ...]]] = {}
+
+    def clean(week: Sequence[Source]) -> None:
+        # columns with a few electrons stand out where all darks of a week are looked at together, and pull the drift of
+        # each; what is together is the same for the month's product and the week's
+        step = CleanOverscanStep(override_biasfile=week[0].superbias, **given.get("clean_overscan", {}))
+        cleaned = step.run([raws[one.path][0] for one in week])
+        for one, exposure in zip(week, cleaned, strict=True):
+            raws[one.path] = exposure, tuple(step.references_used)
 
     def subtract(part: Sequence[Source]) -> None:
         superbias = part[0].superbias
-        clean = given.get("clean_overscan", {})
         stages = (
-            # a stage by itself runs whatever it is told about skipping
-            *([] if clean.get("skip", True) else [CleanOverscanStep(override_biasfile=superbias, **clean)]),
             DqiCorrStep(**given.get("dqicorr", {})),
             BlevCorrStep(**given.get("blevcorr", {})),
             BiasCorrStep(override_biasfile=superbias, **given.get("biascorr", {})),
         )
         for one in part:
-            exposure = Exposure.open(one.path)
+            exposure, before = raws.pop(one.path)
             for stage in stages:
                 exposure = stage.run(exposure)
-            share[one.path] = exposure, tuple(ref for stage in stages for ref in stage.references_used)
+            used = (ref for stage in stages for ref in stage.references_used)
+            share[one.path] = exposure, (*before, *used)
 
-    missing = [one for one in task.sources if one.path not in share]
-    parts = []
+    weeks: dict[tuple[str, str], list[Source]] = {}
+    for one in task.sources:
+        if one.path not in share:
+            raws[one.path] = Exposure.open(one.path), ()
+            weeks.setdefault((one.superbias, one.period), []).append(one)
     with threads_at_hand() as threads:
-        for superbias in dict.fromkeys(one.superbias for one in missing):
-            week = [one for one in missing if one.superbias == superbias]
+        # a stage by itself runs whatever it is told about skipping
+        if not given.get("clean_overscan", {}).get("skip", True):
+            _map(clean, list(weeks.values()), threads)
+        parts = []
+        for week in weeks.values():
             number = max(1, min(threads, len(week)))
             parts += [week[n::number] for n in range(number)]
         _map(subtract, parts, threads)

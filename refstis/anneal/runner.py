@@ -448,7 +448,8 @@ class _Runner:
                     continue
                 dark, superbias = parent.inputs
                 path = str(plan.path(plan.nodes[superbias.node]))
-                sources.append(Source(dark.path, signatures.get(dark.path), dark.content, path))
+                signature = signatures.get(dark.path)
+                sources.append(Source(dark.path, signature, dark.content, path, parent.period.name))
                 subtraction = parent.parameters
             parents = [one for one in _product_parents(plan, node) if one in wanted]
             size = exposures[sources[0].path].size if sources else (0, 0)

@@ -5,7 +5,9 @@ overscan (by line) and of the virtual overscan (by column):
 
 .. math:: S'_{ji} = (S_{ji} - (a\,(j - j_0) + b)) - c\,(i - i_0)
 
-The drift is zero at the centre of the bias section, so the level measured there is kept.
+The drift is zero at the centre of the bias section, so the level measured there is kept. Signal lowers the whole line
+that it is read in, overscan included (STIS ISR 97-09); where that is asked for, the level of each line follows its own
+signal, and the straight line is that of the lines without it.
 """
 
 from __future__ import annotations
@@ -253,6 +255,7 @@ def fit_bias_level(
     ccdbias: float,
     blev_clip: float,
     mean_within: float | None = None,
+    row_signal: float | None = None,
 ) -> BiasLevel:
     """Bias level of a frame from its overscan.
 
@@ -273,6 +276,9 @@ def fit_bias_level(
     mean_within : float, optional
         Take means of what lies within this distance of the medians (DN) in place of the medians, whose variance is
         half as large again (1.57 times that of a mean for many values, 1.5 for 15).
+    row_signal : float, optional
+        Mean signal of a line (DN) that lowers the line by 1 DN. Without it the straight line goes through the mean of
+        all lines, and those of little signal, which are more than half of them, stay too high.
 
     Returns
     -------
@@ -293,9 +299,11 @@ def fit_bias_level(
         levels, counts = _means_near(values, good, levels, mean_within)
     middle = ny // 2
     lines = np.arange(ny, dtype=np.float64) - middle
+    depression = 0.0 if row_signal is None else _depression(frame, rows, columns, row_signal)
+    levels += depression
     fit = fit_line(lines[counts > 0], levels[counts > 0])
     slope, intercept = fit if fit is not None else (0.0, float(np.float32(ccdbias)))
-    level = lines * slope + intercept
+    level = lines * slope + intercept - depression
 
     zero = sum(geometry.section) / 2 - geometry.left
     drift_slope = (
@@ -304,6 +312,12 @@ def fit_bias_level(
     drift = (np.arange(nx, dtype=np.float64) - zero) * drift_slope
     mean = np.float32(sequential_sum(level + drift[nx // 2]) / ny)
     return BiasLevel(level, drift, mean, fit is not None, geometry.has_drift)
+
+
+def _depression(frame, rows, columns, row_signal):
+    """By how much the signal of each line lowers it more than that of all lines lowers them in the mean (DN)."""
+    signal = np.asarray(frame[rows, columns]).mean(axis=1, dtype=np.float64)
+    return (signal - signal.mean()) / row_signal
 
 
 def _good(flags, rows, columns, shape, sdqflags):

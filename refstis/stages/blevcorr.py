@@ -29,7 +29,8 @@ class BlevCorrStep(RefstisStep):
     reference_file_types: ClassVar = ["ccdtab"]
 
     spec = """
-    clip = float(min=0, default=None)  # Means of the overscan, clipped at so many sigma of the read noise; else medians
+    clip       = float(min=0, default=None)  # Means of the overscan within so many sigma of the noise; else medians
+    row_signal = float(min=1, default=None)  # Mean signal of a line that lowers it by 1 DN (DN); else not corrected
     """
 
     def process(self, exposure):
@@ -63,7 +64,7 @@ class BlevCorrStep(RefstisStep):
             if not imset.good:
                 return imset
             within = None if self.clip is None else self.clip * ccd.readnoise / ccd.gain
-            trimmed, source = _subtract(exposure, imset, ccd, within)
+            trimmed, source = _subtract(exposure, imset, ccd, within, self.row_signal)
             sources.append(source)
             return _with_uncertainty(trimmed, ccd, 0.0)
 
@@ -76,7 +77,7 @@ class BlevCorrStep(RefstisStep):
         )
 
 
-def _subtract(exposure, imset, ccd, mean_within):
+def _subtract(exposure, imset, ccd, mean_within, row_signal):
     """Trimmed imset without its bias level, and where the level came from."""
     try:
         geometry = overscan_geometry(
@@ -95,7 +96,7 @@ def _subtract(exposure, imset, ccd, mean_within):
     corner = rows.start, columns.start
     shape = rows.stop - rows.start, columns.stop - columns.start
     flags = None if imset.dq.constant == 0 else imset.dq
-    settings = flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within
+    settings = flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal
     fit, known = raw.remember(("blevcorr", *settings), lambda: (fit_bias_level(raw, *settings), {}))
     trimmed = imset.with_pixels(
         sci=Pixels(shape, np.float32, LevelledFrame(raw, fit.level, fit.drift, corner), known=known),

@@ -118,6 +118,26 @@ def test_a_month_is_pixel_for_pixel_what_the_documented_functions_make(
                 )
 
 
+def test_darks_of_a_week_are_looked_at_together(two_weeks, make, tmp_path):
+    from refstis.pipelines import WeekDarkPipeline
+
+    improved = replace(two_weeks, profile=f"{two_weeks.profile},improved")
+    result, _ = make(improved, tmp_path / "out", Choice(until=("weekdark",)))
+    assert result.exit_status == 0
+    plan = result.plan
+    for node in [node for node in plan.nodes.values() if node.kind == "weekdark"]:
+        darks = [plan.nodes[one] for one in node.parents if plan.nodes[one].kind == "biassub"]
+        basedark = next(one for one in node.parents if plan.nodes[one].kind == "basedark")
+        pipeline = WeekDarkPipeline.from_config_file(str(config_path("improved/weekdark.asdf")))
+        pipeline.save_results = False
+        pipeline.biascorr.override_biasfile = str(tmp_path / "out" / darks[0].inputs[1].node)
+        pipeline.superdark.override_basedark = str(tmp_path / "out" / basedark)
+        expected = pipeline.run([one.path for dark in darks for one in dark.exposures]).imsets[0]
+        with fits.open(tmp_path / "out" / node.identity) as found:
+            np.testing.assert_array_equal(found["SCI"].data, expected.sci[:])
+            np.testing.assert_array_equal(found["ERR"].data, expected.err[:])
+
+
 def test_only_products_and_their_records_are_written(two_weeks, two_weeks_made):
     found = {path for path in two_weeks_made.rglob("*") if path.is_file()}
     products = {path for path in found if path.suffix == ".fits"}

@@ -324,3 +324,29 @@ def test_geometry_of_one_line():
     found = fit_bias_level(frame, None, geometry, 32767, 5.5, 50.0)
     assert not found.from_overscan
     assert found.level.tolist() == [5.5]
+
+
+def test_level_of_lines_that_their_signal_lowers():
+    generator = np.random.default_rng(5)
+    noise = 0.2
+    frame = generator.normal(1400.0, noise, (266, 271))
+    geometry = overscan_geometry("D", frame.shape, (4, 4))
+    rows, columns = geometry.trim(frame.shape)
+    # a few bright pixels: most lines have none
+    y, x = generator.integers([[256], [255]], size=(2, 40))
+    np.add.at(frame[rows, columns], (y, x), generator.exponential(60000.0, 40))
+    lowered = (frame[rows, columns].mean(axis=1) - 1400.0) / 1000.0
+    frame[rows] -= lowered[:, None]
+    dark = np.setdiff1d(np.arange(256), y)
+    scatter = noise / np.sqrt(7 * 256)
+
+    def error(row_signal):
+        level = fit_bias_level(frame, None, geometry, 31743, 1400.0, 50.0, 2.0, row_signal).level
+        return level - (1400.0 - lowered)
+
+    before, after = error(None), error(1000.0)
+    assert before[dark].mean() < -5.0 * scatter
+    assert before.std() > 10.0 * scatter
+    assert abs(after[dark].mean()) < 3.0 * scatter
+    # what is left is the noise of a straight line
+    assert after.std() < 3.0 * scatter
