@@ -87,8 +87,8 @@ class Task:
         Whether DESCRIP is to say that the month is not over.
     environment : dict
         Variables that stand for folders of reference files in headers.
-    cost : int
-        Number of image sets, which tells how long it takes.
+    place : int
+        In the plan.
     memory : int
         Estimate of what it takes, in bytes.
     """
@@ -105,7 +105,7 @@ class Task:
     useafter: str = ""
     provisional: bool = False
     environment: dict[str, str] = field(default_factory=dict)
-    cost: int = 0
+    place: int = 0
     memory: int = 0
 
 

@@ -475,7 +475,7 @@ class _Runner:
                 node.useafter,
                 node.provisional,
                 dict(environment_of(references)),
-                imsets,
+                len(tasks),
                 round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * at_once + BYTES_BESIDES)),
             )
             tasks[identity] = task, parents

@@ -42,8 +42,8 @@ class Scheduler(Protocol):
 class _Waiting:
     """A task that waits for room."""
 
-    def __init__(self, cost: int, memory: int):
-        self.cost = cost
+    def __init__(self, place: int, memory: int):
+        self.place = place
         self.memory = memory
         self.passed = 0
 
@@ -51,7 +51,8 @@ class _Waiting:
 class Admission:
     """Lets tasks begin as long as there are cores and memory for them.
 
-    Those that take longest come first. Each has one core, and others while nothing else uses them (`threads_at_hand`).
+    They begin in the order of the plan: a month's baseline goes through the same raws as its weeks beside it, and finds
+    many of them in memory. Each has one core, and others while nothing else uses them (`threads_at_hand`).
 
     Parameters
     ----------
@@ -74,13 +75,13 @@ class Admission:
         self._bytes = 0
 
     @contextmanager
-    def enter(self, cost: int, memory: int) -> Iterator[None]:
+    def enter(self, place: int, memory: int) -> Iterator[None]:
         """Wait until there is room.
 
         Parameters
         ----------
-        cost : int
-            How long the task takes, in any unit.
+        place : int
+            Of the task in the plan.
         memory : int
             Estimate of what the task takes, in bytes.
 
@@ -89,7 +90,7 @@ class Admission:
         None
             While the task has its core and its memory; in this context it may ask for the threads at hand.
         """
-        own = _Waiting(cost, memory)
+        own = _Waiting(place, memory)
         with self._changed:
             self._waiting.append(own)
             self._expected -= 1
@@ -133,7 +134,7 @@ class Admission:
         """The task that may begin now."""
         if self._threads >= self.cores or self._expected > 0:
             return None
-        for one in sorted(self._waiting, key=lambda one: -one.cost):
+        for one in sorted(self._waiting, key=lambda one: one.place):
             if self._fits(one.memory):
                 return one
             if one.passed >= MOST_PASSED:
@@ -209,7 +210,7 @@ class ThreadScheduler:
         def call(task: Task, *before: Outcome) -> Outcome:
             outcome = waits_for(task, before)
             if outcome is None:
-                with admission.enter(task.cost, task.memory):
+                with admission.enter(task.place, task.memory):
                     if self.interrupted:
                         outcome = Outcome(task.identity, "waiting", reason="the run was ended")
                     else:
@@ -352,7 +353,7 @@ def make_on_worker(task: Task, topic: str, *before: Outcome) -> Outcome:
     outcome = waits_for(task, before)
     if outcome is not None:
         return outcome
-    with _admission_of_worker().enter(task.cost, task.memory):
+    with _admission_of_worker().enter(task.place, task.memory):
         get_worker().log_event(topic, task.identity)
         return make(task)
 

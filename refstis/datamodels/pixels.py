@@ -161,6 +161,10 @@ class Pixels:
         return self._known[question]
 
     def __getitem__(self, key):
+        if isinstance(key, slice):
+            # whole lines, which is what most ask for
+            begin, end, _ = key.indices(self.shape[0])
+            return self.source(slice(begin, end), slice(0, self.shape[1]))
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         window = self.source(*(_bounds(word, n) for word, n in zip((rows, columns), self.shape, strict=True)))
         # a whole number takes its axis away, as in numpy

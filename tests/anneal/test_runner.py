@@ -501,10 +501,10 @@ def test_admission_holds_threads_and_memory():
     most = {"threads": 0, "memory": 0}
     order = []
 
-    def task(cost, memory):
-        with admission.enter(cost, memory), threads_at_hand() as threads:
+    def task(place, memory):
+        with admission.enter(place, memory), threads_at_hand() as threads:
             with lock:
-                order.append(cost)
+                order.append(place)
                 now["threads"] += threads
                 now["memory"] += memory
                 now["tasks"] += 1
@@ -519,15 +519,15 @@ def test_admission_holds_threads_and_memory():
 
     tasks = [
         threading.Thread(target=task, args=one)
-        for one in ((1, 10), (2, 60), (3, 60), (5, 40), (4, 10), (9, 300))
+        for one in ((9, 10), (8, 60), (7, 60), (5, 40), (6, 10), (1, 300))
     ]
     for one in tasks:
         one.start()
     for one in tasks:
         one.join()
     assert (most["threads"], most["memory"] <= 100) == (4, True)
-    # the longest first, alone as it needs more than there is
-    assert order[0] == 9
+    # the first of the plan, alone as it needs more than there is
+    assert order[0] == 1
     assert len(order) == 6
 
 
@@ -570,16 +570,16 @@ def test_a_large_task_is_not_passed_for_ever():
     order = []
     started = threading.Event()
 
-    def task(name, cost, memory):
-        with admission.enter(cost, memory):
+    def task(name, place, memory):
+        with admission.enter(place, memory):
             started.set()
             order.append(name)
             threading.Event().wait(0.005)
 
-    threads = [threading.Thread(target=task, args=("first", 50, 10))]
+    threads = [threading.Thread(target=task, args=("first", 1, 10))]
     threads[0].start()
     started.wait()
-    threads += [threading.Thread(target=task, args=("large", 1, 1000))]
+    threads += [threading.Thread(target=task, args=("large", 99, 1000))]
     threads += [threading.Thread(target=task, args=(f"small{n}", 10, 10)) for n in range(12)]
     for one in threads[1:]:
         one.start()
