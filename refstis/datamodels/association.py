@@ -277,7 +277,7 @@ class ExposureLibrary:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep pixels that were read, until the last of those who share these exposures needs them no more.
+        """Use the pixels of all exposures, and forget them afterwards; see `Exposure.held`.
 
         Yields
         ------

@@ -381,14 +381,12 @@ class Exposure:
             procedure=self.procedure if procedure is None else (*self.procedure, procedure),
         )
 
-    def release(self) -> None:
-        """Forget pixels that were read, unless they are held; they are read again where somebody asks for them."""
-        for pixels in self._planes():
-            pixels.release()
-
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep pixels that were read, until the last of those who share this exposure needs them no more.
+        """Use the pixels, and forget them afterwards: with the last of those who share this exposure.
+
+        They are read again where somebody asks for them. Who shares an exposure with others holds it while he uses its
+        pixels, as their memory is used again.
 
         Yields
         ------
@@ -596,42 +594,54 @@ class _Stored:
     def hold(self, users):
         with self.lock:
             self.users += users
-        self.release()
-
-    def release(self):
-        with self.lock:
             if not self.users:
                 self.array = None
 
     def read(self):
-        bitpix, shape = int(self.header["BITPIX"]), (int(self.header["NAXIS2"]), int(self.header["NAXIS1"]))
         pixels = self.memory()
-        # few rows at a time: they stay in the cache until they are decoded
-        step = max(READ_BYTES // max(abs(bitpix) // 8 * shape[1], 1), 1)
-        stored = np.empty((step, shape[1]), dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
-        count = 0
+        expected = abs(int(self.header["BITPIX"])) // 8 * pixels.size
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self.data_begin)
-                for begin in range(0, shape[0], step):
-                    rows = stored[: shape[0] - begin]
-                    got = stream.readinto(rows.data.cast("B"))
-                    count += got
-                    if got != rows.nbytes:
-                        break
-                    _decode(rows, self.header, self.path, pixels[begin : begin + len(rows)])
+                whole = (
+                    self._read_raw(stream, pixels)
+                    if pixels.dtype == np.uint16
+                    else self._read(stream, pixels)
+                )
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be read any more ({error}). Check the file and run again."
             ) from error
-        expected = abs(bitpix) // 8 * pixels.size
-        if count != expected:
+        if whole != expected:
             raise InputError(
-                f"{self.path}: the pixels end after {count} of {expected} bytes; the file was cut short "
+                f"{self.path}: the pixels end after {whole} of {expected} bytes; the file was cut short "
                 "while it was in "
                 "use. Copy it again and run again."
             )
         return pixels
+
+    def _read_raw(self, stream, pixels):
+        from refstis.calibration.stored import unsigned_of_stored
+
+        # in two steps, each of which leaves the interpreter to other threads
+        count = stream.readinto(pixels.data.cast("B"))
+        unsigned_of_stored(pixels)
+        return count
+
+    def _read(self, stream, pixels):
+        # few rows at a time: they stay in the cache until they are decoded
+        bitpix = int(self.header["BITPIX"])
+        step = max(READ_BYTES // max(abs(bitpix) // 8 * pixels.shape[1], 1), 1)
+        stored = np.empty((step, pixels.shape[1]), dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
+        count = 0
+        for begin in range(0, pixels.shape[0], step):
+            rows = stored[: pixels.shape[0] - begin]
+            got = stream.readinto(rows.data.cast("B"))
+            count += got
+            if got != rows.nbytes:
+                break
+            pixels[begin : begin + len(rows)] = _decode(rows, self.header, self.path)
+        return count
 
 
 def _pixel_dtype(header):
@@ -642,24 +652,23 @@ def _pixel_dtype(header):
     return np.dtype(np.uint16 if raw else np.float32)
 
 
-def _decode(stored, header, path, out):
-    """Put pixels, as they stand in a file, into an array."""
+def _decode(stored, header, path):
+    dtype = _pixel_dtype(header)
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
-    if out.dtype == np.uint16:
-        # numpy turns the bytes round much faster while it copies them than in place
-        out.view(np.int16)[:] = stored
-        # adding 32768 to a signed integer flips its first bit
-        np.bitwise_xor(out, np.uint16(0x8000), out=out)
-        return
+    # numpy turns the bytes round much faster while it copies them than in place
     values = stored.astype(stored.dtype.newbyteorder("="))
+    if dtype == np.uint16:
+        # adding 32768 to a signed integer flips its first bit
+        unsigned = values.view(np.uint16)
+        return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned)
     if (zero, scale) != (0, 1):
         values = values * float(scale) + float(zero)
-    if out.dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
+    if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
         raise InputError(
             f"{path}: data quality flags from {values.min()} to {values.max()}; flags are 16-bit numbers with sign. "
             "Repair the DQ extension or leave the exposure out."
         )
-    out[:] = values
+    return values.astype(dtype, copy=False)
 
 
 def _read_headers(path):
@@ -700,9 +709,7 @@ def _read_compressed(path):
             null = _null_pixels(hdu.header, hdu.name)
             if null is None:
                 _check_axes(path, index, hdu.header)
-                array = np.empty(hdu.data.shape, _pixel_dtype(hdu.header))
-                _decode(np.asarray(hdu.data), hdu.header, path, array)
-                null = Pixels.of(array)
+                null = Pixels.of(_decode(np.asarray(hdu.data), hdu.header, path))
             images[hdu.name, hdu.ver] = Keywords(hdu.header), null
         return Keywords(hdus[0].header), images
 

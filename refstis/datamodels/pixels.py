@@ -96,13 +96,8 @@ class Pixels:
 
         return cls(shape, dtype, produce, constant=value)
 
-    def release(self) -> None:
-        """Forget what was read from a file, unless somebody holds it; it is read again where somebody asks for it."""
-        if hasattr(self.source, "release"):
-            self.source.release()
-
     def hold(self, users: int) -> None:
-        """Count users: while there are any, what was read from a file is not forgotten; with the last one it is.
+        """Count users: when the last one has gone, what was read from a file is forgotten.
 
         Parameters
         ----------

@@ -120,16 +120,16 @@ class CleanOverscanStep(RefstisStep):
         members = np.zeros(max(len(groups), 1))
         number = 0
         for exposure in exposures:
-            for imset in exposure.imsets:
-                pixels = np.ascontiguousarray(imset.sci[rows])
-                level = float(np.median(pixels[:, section]))
-                add_clipped(pixels, level, limit, total, count)
-                if whole_frames:
-                    group = number % len(groups)
-                    add_frame(np.ascontiguousarray(imset.sci[:]), level, groups[group])
-                    members[group] += 1
-                number += 1
-            exposure.release()
+            with exposure.held():
+                for imset in exposure.imsets:
+                    pixels = np.ascontiguousarray(imset.sci[rows])
+                    level = float(np.median(pixels[:, section]))
+                    add_clipped(pixels, level, limit, total, count)
+                    if whole_frames:
+                        group = number % len(groups)
+                        add_frame(np.ascontiguousarray(imset.sci[:]), level, groups[group])
+                        members[group] += 1
+                    number += 1
         # of a column so hot that its values were clipped nobody knows the mean
         known = np.all(count[:, columns] > WHOLE * frames, axis=0)
         virtual = np.full(known.size, np.nan)
@@ -177,9 +177,6 @@ class _Cleaned:
         if first < last:
             pixels[first - rows.start : last - rows.start] -= self.charge[columns]
         return pixels
-
-    def release(self):
-        self.raw.release()
 
     def hold(self, users):
         self.raw.hold(users)
