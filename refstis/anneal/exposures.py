@@ -23,6 +23,8 @@ __all__ = [
 # Header keywords that name reference files which change the pixels of a superbias or superdark.
 REFERENCE_KEYWORDS = ("CCDTAB", "BPIXTAB", "CRREJTAB")
 _SAMPLED_ROWS = 64
+# Bytes that are read and hashed at a time: few steps, as after each of them another thread may be in the interpreter.
+_HASHED_BYTES = 2**21
 # DN; saturation of amp D at gain 1 in the CCDTAB (32400 at gain 4).
 _SATURATED = 32000.0
 
@@ -256,8 +258,11 @@ def checksum_of(path: str | os.PathLike) -> str:
     OSError
         Where it cannot be read.
     """
-    with Path(path).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    digest, part = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
+    with Path(path).open("rb", buffering=0) as handle:
+        while length := handle.readinto(part):
+            digest.update(part[:length])
+    return digest.hexdigest()
 
 
 def read_exposure(path: str | os.PathLike) -> Exposure:

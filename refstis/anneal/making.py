@@ -7,6 +7,7 @@ moved there.
 
 import ctypes
 import functools
+import gc
 import logging
 import os
 import secrets
@@ -345,6 +346,8 @@ def _subtracted(task: Task, share: dict[str, Any]):
             BiasCorrStep(override_biasfile=superbias, **given.get("biascorr", {})),
         )
         for one in part:
+            # stpipe collects garbage before every stage: what was opened meanwhile is set aside
+            gc.freeze()
             exposure, before = raws.pop(one.path)
             for stage in stages:
                 exposure = stage.run(exposure)

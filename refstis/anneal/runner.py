@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from refstis.anneal.exposures import Exclusion, signature_of
 from refstis.anneal.ledger import Ledger, ProductRecord, without_password
 from refstis.anneal.lock import folder_lock
@@ -291,8 +293,8 @@ def run(
     ):
         begin = time.monotonic()
         if scheduler is None and not workers:
-            # imports that the products need, while raws are read: that leaves the interpreter to them half of the time
-            threading.Thread(target=importlib.import_module, args=("refstis.pipelines",), daemon=True).start()
+            # while raws are read, which mostly leaves the interpreter to others
+            threading.Thread(target=_prepare, daemon=True).start()
         survey.look(look)
         runner = _Runner(survey, choice or Choice(), listener, command)
         # what cannot be chosen is told before anything starts
@@ -314,6 +316,14 @@ def run(
             result.seconds = time.monotonic() - begin
             runner.record(result)
         return result
+
+
+def _prepare() -> None:
+    """Import what the products of this process need, and let the compiler set itself up at a first call."""
+    from refstis.calibration.blevcorr import masked_medians
+
+    importlib.import_module("refstis.pipelines")
+    masked_medians(np.zeros((1, 1)), np.ones((1, 1), dtype=np.bool_))
 
 
 class _Runner:

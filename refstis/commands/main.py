@@ -1,6 +1,7 @@
 """The `refstis` command: one roof over everything, each command imported only when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -88,6 +89,8 @@ def registered() -> typer.Typer:
 
 def execute(make_app: Callable[[], typer.Typer], name: str) -> None:
     """Run a command; an error is one line, without a traceback."""
+    # nothing here is linear algebra on large matrices; its threads would wait for work that never comes, and not asleep
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         make_app()()
     except Exception as error:
