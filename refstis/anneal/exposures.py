@@ -259,7 +259,7 @@ def checksum_of(path: str | os.PathLike) -> str:
         Where it cannot be read.
     """
     digest, part = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
-    with Path(path).open("rb", buffering=0) as handle:
+    with Path(path).open("rb", 0) as handle:
         while length := handle.readinto(part):
             digest.update(part[:length])
     return digest.hexdigest()
