@@ -350,3 +350,16 @@ def test_level_of_lines_that_their_signal_lowers():
     assert abs(after[dark].mean()) < 3.0 * scatter
     # what is left is the noise of a straight line
     assert after.std() < 3.0 * scatter
+
+
+@pytest.mark.parametrize("columns", [1, 2, 15, 20])
+def test_medians_of_many_rows_are_those_of_numpy(columns):
+    rng = np.random.default_rng(columns)
+    values = rng.integers(0, 2000, (200, columns)).astype(np.float64)
+    good = np.ones(values.shape, dtype=np.bool_)
+    # whole blocks of rows are good, and others are not
+    good[70, rng.integers(columns)] = False
+    medians, counts = masked_medians(values, good)
+    assert counts.tolist() == good.sum(axis=1).tolist()
+    expected = [np.median(row[kept]) if kept.any() else 0.0 for row, kept in zip(values, good, strict=True)]
+    np.testing.assert_array_equal(medians, expected)

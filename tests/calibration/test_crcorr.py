@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refstis.calibration import crcorr
+from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.crcorr import RejectionParameters, StackImage, reject_cosmic_rays, sky_mode
 
 F = np.float32
@@ -491,3 +492,65 @@ def test_raw_integers_combine_as_their_floats():
         )
         np.testing.assert_array_equal(of_integers.sci, of_floats.sci)
         np.testing.assert_array_equal(of_integers.rejected_bits, of_floats.rejected_bits)
+
+
+# ---------------------------------------------------------------- the sky of raw frames
+
+
+class Raw:
+    """What a level is subtracted from: pixels that know where they come from."""
+
+    def __init__(self, frame, level, drift, corner):
+        self.source = LevelledFrame(frame, level, drift, corner)
+        self.shape = len(level), len(drift)
+
+    def __getitem__(self, rows):
+        return self.source(slice(*rows.indices(self.shape[0])[:2]), slice(0, self.shape[1]))
+
+
+def raw_frame(rng, rows, columns):
+    """Whole numbers around a level that lies anywhere between them, also next to one, with a drift of any slope."""
+    base = rng.choice([0.0, 5.0, 1440.0, rng.uniform(0, 3000)]) + rng.choice(
+        [0.0, 1e-4, -1e-4, rng.uniform(-1, 1)]
+    )
+    level = base + np.arange(rows) * rng.choice([0.0, 1e-3, -1e-3, 1e-5])
+    drift = (np.arange(columns) - rng.integers(0, 30)) * rng.choice(
+        [0.0, 1e-6, 1e-3, 0.3, -0.3, rng.normal() / 100]
+    )
+    values = rng.normal(
+        level[:, None] + drift + rng.choice([0, 0.4, 2, 50, 5000]), rng.choice([0, 0.5, 6, 3000])
+    )
+    if rng.random() < 0.3:
+        values.flat[rng.integers(0, values.size, 3)] = rng.choice([0, 65535])
+    frame = np.zeros((rows + 3, columns + 6), dtype=np.uint16)
+    frame[1 : rows + 1, 4 : columns + 4] = np.clip(np.rint(values), 0, 65535)
+    return Raw(frame, level, drift, (1, 4))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sky_of_a_raw_frame_is_that_of_its_pixels(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(60):
+        raw = raw_frame(rng, int(rng.integers(1, 150)), int(rng.integers(1, 200)))
+        flagged = np.flatnonzero(rng.random(raw.shape[0] * raw.shape[1]) < rng.choice([0, 0.01, 0.5]))
+        assert raw.source.of_integers
+        for bad in (None, flagged):
+            assert sky_mode(raw, bad).tobytes() == sky_mode(raw[:], bad).tobytes()
+
+
+def test_the_histogram_of_a_raw_frame_counts_its_pixels_cut_towards_zero():
+    raw = raw_frame(np.random.default_rng(7), 40, 90)
+    total, reach, counts = raw.source.survey(np.empty(0, dtype=np.int64), -20, 30)
+    pixels = raw[:].astype(np.float64)
+    cut = np.trunc(pixels)
+    assert counts.tolist() == [
+        int((cut < -20).sum()), *(int((cut == value).sum()) for value in range(-20, 31)), int((cut > 30).sum()),
+    ]  # fmt: skip
+    assert total == pytest.approx(pixels.sum(), rel=1e-6)
+    assert reach >= np.abs(np.cumsum(pixels.ravel())).max()
+
+
+def test_a_level_that_no_frame_has_leaves_the_histogram_to_the_pixels():
+    level = np.full(3, 1e12)
+    assert not LevelledFrame(np.zeros((3, 4), dtype=np.uint16), level, np.zeros(4)).of_integers
+    assert not LevelledFrame(np.zeros((3, 4), dtype=np.float32), np.zeros(3), np.zeros(4)).of_integers

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,36 @@ def test_a_raw_exposure(raw):
     assert exposure.meta.filename == str(raw)
     (record,) = exposure.inputs
     assert (record.name, record.imsets, record.begin, record.proposal) == (raw.name, 3, BEGIN, 14819)
+
+
+def test_pixels_are_forgotten_with_the_last_of_those_who_share_an_exposure(raw):
+    exposure = Exposure.open(raw)
+
+    def stored():
+        return [imset.sci.source.array is not None for imset in exposure.imsets]
+
+    with exposure.held():
+        before = [imset.sci[:].copy() for imset in exposure.imsets]
+        with exposure.held():
+            pass
+        assert all(stored())
+    assert not any(stored())
+    for imset, pixels in zip(exposure.imsets, before, strict=True):
+        np.testing.assert_array_equal(imset.sci[:], pixels)
+
+
+def test_frames_of_a_file_lie_in_one_piece_of_memory_that_lives_as_long_as_any(raw):
+    exposure = Exposure.open(raw)
+    one, other = exposure.imsets[0].sci[:], exposure.imsets[2].sci[:]
+    assert one.base is other.base
+    assert not np.shares_memory(one, other)
+    kept, piece = one.copy(), weakref.ref(one.base)
+    with exposure.held():
+        pass
+    # a view that somebody still has keeps what it shows
+    np.testing.assert_array_equal(one, kept)
+    del one, other
+    assert piece() is None
 
 
 def test_pixels_are_read_when_they_are_asked_for(raw):
