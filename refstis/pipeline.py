@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.anneal.dates import parse_date
-from refstis.anneal.exposures import Exclusion, Exposure, checksum_of, find_raws, read_exposure, select
+from refstis.anneal.exposures import Exclusion, Exposure, find_raws, read_exposure, select
 from refstis.anneal.ledger import Ledger
 from refstis.anneal.periods import Period, divide_month, period_index
 from refstis.anneal.plan import Input, Node, Plan, compare_with_products
@@ -23,6 +23,7 @@ from refstis.anneal.records import adopt_products
 from refstis.anneal.runner import run as make_all
 from refstis.anneal.survey import Survey, open_ledger
 from refstis.anneal.table import Anneal, AnnealTable, Month, read_table, shipped_table
+from refstis.datamodels.checksums import checksum_of
 from refstis.datamodels.folders import walk_folders
 from refstis.datamodels.settings import Settings
 from refstis.errors import ConfigurationError, InputError, OutputError, ReferenceFileError, RefstisError

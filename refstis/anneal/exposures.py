@@ -1,6 +1,5 @@
 """Exposures as the ledger remembers them: what their headers say, and whether a month can use them."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,19 +11,18 @@ import numpy as np
 
 from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
+from refstis.datamodels.checksums import checksum_of
 from refstis.datamodels.folders import walk_folders
 from refstis.errors import ConfigurationError, InputError
 
 __all__ = [
-    "Exclusion", "Exposure", "Signature", "checksum_of", "find_raws", "read_exposure", "remove_duplicates",
+    "Exclusion", "Exposure", "Signature", "find_raws", "read_exposure", "remove_duplicates",
     "rootname_of", "screen_group", "select", "signature_of",
 ]  # fmt: skip
 
 # Header keywords that name reference files which change the pixels of a superbias or superdark.
 REFERENCE_KEYWORDS = ("CCDTAB", "BPIXTAB", "CRREJTAB")
 _SAMPLED_ROWS = 64
-# Bytes that are read and hashed at a time: few steps, as after each of them another thread may be in the interpreter.
-_HASHED_BYTES = 2**21
 # DN; saturation of amp D at gain 1 in the CCDTAB (32400 at gain 4).
 _SATURATED = 32000.0
 
@@ -238,31 +236,6 @@ def signature_of(path: str | os.PathLike) -> Signature:
     """
     status = os.stat(path)
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, str(status.st_ino))
-
-
-def checksum_of(path: str | os.PathLike) -> str:
-    """Checksum of a file's bytes.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Returns
-    -------
-    str
-        sha256 in hexadecimal.
-
-    Raises
-    ------
-    OSError
-        Where it cannot be read.
-    """
-    digest, part = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
-    with Path(path).open("rb", 0) as handle:
-        while length := handle.readinto(part):
-            digest.update(part[:length])
-    return digest.hexdigest()
 
 
 def read_exposure(path: str | os.PathLike) -> Exposure:

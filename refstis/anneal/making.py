@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refstis.anneal.exposures import Signature, checksum_of, signature_of
+from refstis.anneal.exposures import Signature, signature_of
 from refstis.cores import threads_at_hand
+from refstis.datamodels.checksums import checksum_of
 from refstis.errors import InputError, OutputError, RefstisError, lacks_resources, printable
 
 __all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]

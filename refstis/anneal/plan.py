@@ -22,7 +22,6 @@ from refstis.anneal.dates import isoformat, parse_date, parse_month
 from refstis.anneal.exposures import (
     Exclusion,
     Exposure,
-    checksum_of,
     remove_duplicates,
     screen_group,
     select,
@@ -33,6 +32,7 @@ from refstis.anneal.periods import Period, divide_month, period_index
 from refstis.anneal.policy import Profile, SuperbiasMode
 from refstis.anneal.table import Anneal, AnnealTable, Month
 from refstis.datamodels import config_path
+from refstis.datamodels.checksums import checksum_of
 from refstis.errors import ConfigurationError
 
 __all__ = [

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refstis.anneal.exposures import checksum_of, signature_of
+from refstis.anneal.exposures import signature_of
 from refstis.anneal.ledger import ProductRecord
 from refstis.anneal.plan import Plan
+from refstis.datamodels.checksums import checksum_of
 
 __all__ = ["adopt_products", "find_stale", "read_parameters", "read_record"]
 

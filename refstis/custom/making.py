@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.anneal.dates import isoformat
-from refstis.anneal.exposures import Exclusion, Exposure, checksum_of, read_exposure, select
+from refstis.anneal.exposures import Exclusion, Exposure, read_exposure, select
 from refstis.anneal.headers import read_headers
 from refstis.anneal.policy import Policy, Profile, load_profile
 from refstis.anneal.survey import anneal_table
@@ -34,6 +34,7 @@ from refstis.custom.choice import (
     rules,
 )
 from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.checksums import checksum_of
 from refstis.errors import ConfigurationError, InputError, OutputError, ReferenceFileError, RefstisError
 from refstis.functions import logging_in_full
 

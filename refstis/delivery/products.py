@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from refstis.datamodels.checksums import checksum_of
 from refstis.datamodels.damage import UNREADABLE, open_fits, read_asdf
 from refstis.datamodels.reference_header import MONTHS, ReferenceHistory
 from refstis.errors import InputError
@@ -213,8 +213,7 @@ class Product:
     def checksum(self) -> str:
         """sha256 of the file; empty where it cannot be read."""
         try:
-            with self.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
+            return checksum_of(self.path)
         except OSError:
             return ""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import hashlib
 import logging
 import os
 import platform
@@ -22,6 +21,7 @@ from stpipe._log import LogConfig
 
 from refstis.datamodels.association import Association, ExposureLibrary
 from refstis.datamodels.atomic import atomic_write
+from refstis.datamodels.checksums import checksum_of
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.damage import write_asdf
 from refstis.datamodels.exposure import Exposure
@@ -45,9 +45,6 @@ MAKERS = ("refstis", "stpipe", "numpy", "scipy", "numba", "astropy")
 # Checksums of files in the states that they were seen in, and how many are remembered.
 _checksums: dict[tuple[Path, int, int, int], str] = {}
 MOST_CHECKSUMS = 4096
-# Bytes that are summed up at a time. After each such piece a thread waits until it may go on with Python, and the
-# fewer pieces there are, the less it waits for calibration.
-PIECE = 2**22
 
 _lines: ContextVar[list[str] | None] = ContextVar("product_log", default=None)
 
@@ -368,11 +365,7 @@ def file_checksum(path: Path | None) -> str:
     path = Path(path)
     known = _checksums.get(_state(path))
     if known is None:
-        digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
-        with path.open("rb", buffering=0) as stream:
-            while size := stream.readinto(piece):
-                digest.update(piece[:size])
-        known = digest.hexdigest()
+        known = checksum_of(path)
         remember_checksum(path, known)
     return known
 

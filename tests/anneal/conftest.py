@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy
 from astropy.io import fits
 
-from refstis.anneal.exposures import Exposure, checksum_of
+from refstis.anneal.exposures import Exposure
 from refstis.anneal.ledger import Ledger
 from refstis.anneal.runner import run
 from refstis.anneal.survey import Survey, open_ledger
+from refstis.datamodels.checksums import checksum_of
 
 MONTH = 56428.790812824074  # end of the anneal 13134_23; the month has 24.36 days
 

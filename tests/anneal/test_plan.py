@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from refstis.anneal.display import graph_svg, print_plan, summary
-from refstis.anneal.exposures import Exclusion, checksum_of, signature_of
+from refstis.anneal.exposures import Exclusion, signature_of
 from refstis.anneal.ledger import Mark, ProductRecord
 from refstis.anneal.plan import build_plan, compare_with_products
 from refstis.anneal.policy import load_profile
 from refstis.anneal.runner import Choice, Result
 from refstis.anneal.table import Anneal, AnnealTable, shipped_table
+from refstis.datamodels.checksums import checksum_of
 from refstis.errors import ConfigurationError
 
 MONTH = 56428.790812824074

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 
 from refstis.anneal import making
-from refstis.anneal.exposures import Exclusion, checksum_of
+from refstis.anneal.exposures import Exclusion
 from refstis.anneal.ledger import DEFAULT_NAME, Ledger
 from refstis.anneal.records import read_record
 from refstis.anneal.runner import Choice
@@ -21,6 +21,7 @@ from refstis.anneal.schedulers import Admission
 from refstis.anneal.table import read_table
 from refstis.cores import threads_at_hand
 from refstis.datamodels import config_path
+from refstis.datamodels.checksums import checksum_of
 from refstis.errors import ConfigurationError, InputError, OutputError
 from refstis.pipelines import base
 
