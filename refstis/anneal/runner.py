@@ -443,7 +443,7 @@ class _Runner:
         wanted = set(chosen)
         exposures = {one.path: one for one in self.survey.exposures}
         signatures = self.ledger.signatures([path for path in exposures if path])
-        tasks = {}
+        tasks: dict[str, tuple[Task, list[str]]] = {}
         for identity in chosen:
             node = plan.nodes[identity]
             sources = [Source(one.path, signatures.get(one.path), one.content) for one in node.exposures]
