@@ -396,7 +396,7 @@ def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], l
     # Pixels that are no numbers make figures that are none, and those are left out.
     with open_fits(path)[0] as handle, np.errstate(all="ignore"):
         for unit in images:
-            rows = _sample(handle, unit)
+            rows = _sample(path, handle, unit)
             if rows is None:
                 continue
             # LTV1 is the width of the leading overscan (19 unbinned columns); its outermost one is unreliable.
@@ -448,7 +448,7 @@ def _weighted_median(values: np.ndarray, counts: np.ndarray) -> float:
     return float((values[lower] + values[upper]) / 2)
 
 
-def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
+def _sample(path: str, handle, unit: HeaderUnit) -> np.ndarray | None:
     """A few rows of an image, spread over it, as uint16 or float64; None where it is no image with data."""
     keywords = unit.keywords
     width, height = _size(unit)
@@ -462,6 +462,10 @@ def _sample(handle, unit: HeaderUnit) -> np.ndarray | None:
     for row in range(0, height, max(1, height // _SAMPLED_ROWS)):
         handle.seek(unit.data_offset + row * width * itemsize)
         rows.append(handle.read(width * itemsize))
+        if len(rows[-1]) < width * itemsize:
+            raise InputError(
+                f"{path}: was cut short while it was read; copy or retrieve it again, and run again"
+            )
     stored = np.frombuffer(b"".join(rows), dtype).reshape(-1, width)
     scale, zero = keywords.get("BSCALE", 1.0), keywords.get("BZERO", 0.0)
     if (dtype, scale, zero) == (">i2", 1, 32768):

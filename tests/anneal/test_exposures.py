@@ -10,6 +10,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refstis.anneal import exposures
 from refstis.anneal.exposures import (
     Exclusion,
     Exposure,
@@ -44,6 +45,20 @@ def test_headers_are_those_that_astropy_reads(tmp_path, write_raw):
             assert found == {key: value for key, value in expected.items() if key in found}
             assert set(expected) - set(found) <= {"", "COMMENT", "HISTORY", "CONTINUE"}
             assert unit.data_offset == hdu.fileinfo()["datLoc"]
+
+
+@pytest.mark.parametrize("left", [0.5, 0.9])
+def test_a_file_that_is_cut_while_it_is_read_is_at_fault(tmp_path, write_raw, monkeypatch, left):
+    path = write_raw(tmp_path / "oabc01aaq_raw.fits")
+
+    def then_cut(name):
+        headers = read_headers(name)
+        last = headers.extensions("SCI")[-1]
+        os.truncate(name, last.data_offset + int(left * last.data_size) + 1)
+        return headers
+
+    monkeypatch.setattr(exposures, "read_headers", then_cut)
+    assert read_exposure(path).fault.startswith("was cut short while it was read")
 
 
 def test_values_of_all_kinds_are_read(tmp_path):
