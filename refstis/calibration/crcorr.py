@@ -31,11 +31,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numba import njit
 
-from refstis.calibration.blevcorr import LevelledFrame
+from refstis.calibration.blevcorr import LANES, LevelledFrame
 from refstis.calibration.geometry import sequential_sum
 from refstis.calibration.medians import stack_median
 
-__all__ = ["COSMIC_RAY", "Combination", "RejectionParameters", "StackImage", "reject_cosmic_rays", "sky_mode"]
+__all__ = [
+    "COSMIC_RAY",
+    "Combination",
+    "RejectionParameters",
+    "StackImage",
+    "reject_cosmic_rays",
+    "sky_mode",
+    "sky_of",
+]
 
 COSMIC_RAY = 8192
 NOT_COSMIC_RAY = ~COSMIC_RAY
@@ -51,10 +59,9 @@ BLOCK_ROWS = 16
 LOOKED_AT = 64
 # Floats that a line of the stack is longer than one of the image.
 LINE_PADDING = 16
-# Rows that the sky is taken of at a time, histograms side by side, the range (DN) that pixels are counted in first, and
+# Rows that the sky is taken of at a time, the range (DN) that pixels are counted in first, and
 # where the histogram of the sky begins if there are values below that.
 SKY_ROWS = 128
-SKY_LANES = 8
 SKY_LOW, SKY_HIGH = -1001, 3000
 SKY_LEAST = -1000
 # Pixels whose sums are taken side by side, and rows after which these are added up.
@@ -245,7 +252,7 @@ def _survey_lines(sci, flagged, low, line, bins, signed, magnitudes, sums, count
             value = min(highest, max(least, line[x]))
             bins[x] = np.uint32(np.int32(value) - low + 1)
         for x in range(columns):
-            counts[bins[x], np.uint32(x) % np.uint32(SKY_LANES)] += np.uint32(1)
+            counts[bins[x], np.uint32(x) % np.uint32(LANES)] += np.uint32(1)
 
 
 def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
@@ -294,7 +301,7 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
         """Sum of the good pixels, what no partial sum exceeds, and the numbers below, in, and above the bins."""
         if frame is not None:
             return frame.survey(bad, low, high)
-        counts = np.zeros((high - low + 3, SKY_LANES), dtype=np.uint32)
+        counts = np.zeros((high - low + 3, LANES), dtype=np.uint32)
         # columns up to a multiple of the width are 0
         line = np.zeros(-(-columns // SKY_WIDTH) * SKY_WIDTH, dtype=np.float32)
         bins, sums = np.empty(columns, dtype=np.uint32), np.zeros(2)
@@ -705,7 +712,7 @@ class _Stack:
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
-            self.sky[:] = _map(_sky, images, threads)
+            self.sky[:] = _map(sky_of, images, threads)
         self.texpt = np.float32(len(images)) if self.exptime == 0 else self.exptime
         self.total_sky = sequential_sum(self.sky)
         self.sci = np.empty(self.shape, dtype=np.float32)
@@ -836,11 +843,22 @@ def _map(function, items, threads):
         return list(pool.map(function, items))
 
 
-def _sky(image):
-    """Sky of an image; images often share one bad pixel mask."""
+def sky_of(image: StackImage) -> np.float32:
+    """Sky of an image of a stack, found out once where its pixels remember.
+
+    Parameters
+    ----------
+    image : StackImage
+        The image; flagged pixels are left out.
+
+    Returns
+    -------
+    numpy.float32
+        Mode (DN).
+    """
     if image.dq is None:
         return _remember(image.sci, "sky", lambda: sky_mode(image.sci))
-    # numpy looks for True much faster than for numbers that are not 0
+    # images often share one bad pixel mask; numpy looks for True much faster than for numbers that are not 0
     flagged = _remember(image.dq, "flagged", lambda: np.flatnonzero(image.dq[:] != 0))
     return _remember(image.sci, ("sky", image.dq), lambda: sky_mode(image.sci, flagged))
 

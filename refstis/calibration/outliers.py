@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage, sky_mode
+from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage, sky_of
 from refstis.calibration.geometry import sequential_sum
 
 __all__ = [
@@ -416,9 +416,7 @@ def reject_outliers(
     read_variance = np.array([(image.readnoise / image.gain) ** 2 for image in images])
     sky = np.zeros(len(images), dtype=np.float32)
     if parameters.sky == "mode":
-        sky[:] = [
-            sky_mode(image.sci, None if image.dq is None else np.flatnonzero(image.dq[:])) for image in images
-        ]
+        sky[:] = [sky_of(image) for image in images]
     limit = float(parameters.sigmas[-1])
     near = limit * parameters.threshold if parameters.threshold > 0 else -math.inf
     hits = HITS_PER_SECOND * (float(exptime.mean()) + READ_OUT)
