@@ -11,7 +11,7 @@ import numpy as np
 
 from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
-from refstis.datamodels.checksums import checksum_of
+from refstis.datamodels.checksums import file_checksum
 from refstis.datamodels.folders import walk_folders
 from refstis.errors import ConfigurationError, InputError
 
@@ -257,7 +257,7 @@ def read_exposure(path: str | os.PathLike) -> Exposure:
         Where the file cannot be read at all.
     """
     path = os.path.abspath(path)
-    checksum = checksum_of(path)
+    checksum = file_checksum(path)
     try:
         return _exposure_of(path, checksum, read_headers(path))
     except InputError as error:
@@ -393,10 +393,11 @@ def _flags(images: Sequence[HeaderUnit]) -> tuple[str, ...]:
 
 def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], list[float], list[float]]:
     figures: list[tuple[float, float, float]] = []
+    memory = np.empty(0, dtype=np.uint8)
     # Pixels that are no numbers make figures that are none, and those are left out.
     with open_fits(path)[0] as handle, np.errstate(all="ignore"):
         for unit in images:
-            rows = _sample(path, handle, unit)
+            rows = _sample(path, handle, unit, memory)
             if rows is None:
                 continue
             # LTV1 is the width of the leading overscan (19 unbinned columns); its outermost one is unreliable.
@@ -448,7 +449,7 @@ def _weighted_median(values: np.ndarray, counts: np.ndarray) -> float:
     return float((values[lower] + values[upper]) / 2)
 
 
-def _sample(path: str, handle, unit: HeaderUnit) -> np.ndarray | None:
+def _sample(path: str, handle, unit: HeaderUnit, memory: np.ndarray) -> np.ndarray | None:
     """A few rows of an image, spread over it, as uint16 or float64; None where it is no image with data."""
     keywords = unit.keywords
     width, height = _size(unit)
@@ -456,17 +457,16 @@ def _sample(path: str, handle, unit: HeaderUnit) -> np.ndarray | None:
     itemsize = np.dtype(dtype).itemsize
     if keywords.get("NAXIS") != 2 or keywords.get("XTENSION") != "IMAGE":
         return None
-    if not 0 < width * height * itemsize <= unit.data_size:
+    size = width * height * itemsize
+    if not 0 < size <= unit.data_size:
         return None
-    rows = []
-    for row in range(0, height, max(1, height // _SAMPLED_ROWS)):
-        handle.seek(unit.data_offset + row * width * itemsize)
-        rows.append(handle.read(width * itemsize))
-        if len(rows[-1]) < width * itemsize:
-            raise InputError(
-                f"{path}: was cut short while it was read; copy or retrieve it again, and run again"
-            )
-    stored = np.frombuffer(b"".join(rows), dtype).reshape(-1, width)
+    # all rows in one step: many small ones would have to wait for the interpreter after each
+    if memory.size < size:
+        memory.resize(size, refcheck=False)
+    handle.seek(unit.data_offset)
+    if handle.readinto(memory[:size].data) < size:
+        raise InputError(f"{path}: was cut short while it was read; copy or retrieve it again, and run again")
+    stored = memory[:size].view(dtype).reshape(height, width)[:: max(1, height // _SAMPLED_ROWS)]
     scale, zero = keywords.get("BSCALE", 1.0), keywords.get("BZERO", 0.0)
     if (dtype, scale, zero) == (">i2", 1, 32768):
         # raw counts: adding 32768 to a signed integer flips its first bit

@@ -19,6 +19,8 @@ from refstis.errors import InputError
 __all__ = ["HeaderKeywords", "HeaderUnit", "Headers", "open_fits", "read_headers"]
 
 _BLOCK = 2880
+# Bytes that are read at a time, at least.
+_BUFFER = 2**15
 _CARD = 80
 # More than any STIS exposure has by far; a header or a file beyond it is garbage that happens to look like FITS.
 _MOST_BLOCKS = 1000
@@ -115,7 +117,8 @@ def open_fits(path: str | os.PathLike) -> tuple[BinaryIO, str]:
         # A named pipe of that name would make open() wait for ever.
         if not Path(path).is_file():
             raise InputError(f"{path}: is not there, or is not a file; a FITS file was expected")
-        handle = Path(path).open("rb", 0)  # noqa: SIM115 - the caller closes it; few bytes are wanted here and there
+        # the headers of an image set lie beside each other
+        handle = Path(path).open("rb", _BUFFER)  # noqa: SIM115 - the caller closes it
         magic = handle.read(2)
         handle.seek(0)
         if magic != b"\x1f\x8b":

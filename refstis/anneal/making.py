@@ -25,7 +25,7 @@ from typing import Any
 
 from refstis.anneal.exposures import Signature, signature_of
 from refstis.cores import threads_at_hand
-from refstis.datamodels.checksums import checksum_of
+from refstis.datamodels.checksums import checksum_of, remember_checksum
 from refstis.errors import InputError, OutputError, RefstisError, lacks_resources, printable
 
 __all__ = ["Outcome", "Source", "Task", "environment_of", "make", "share_memory"]
@@ -224,7 +224,7 @@ def _blames(message: str, path: str) -> bool:
 
 
 def _make(task: Task, share: dict[str, Any] | None) -> tuple[str, Signature]:
-    from refstis.pipelines.base import making_products, product_log, remember_checksum, write_record
+    from refstis.pipelines.base import making_products, product_log, write_record
 
     os.environ.update(task.environment)
     _check_unchanged(task.sources)
@@ -232,7 +232,7 @@ def _make(task: Task, share: dict[str, Any] | None) -> tuple[str, Signature]:
         step, product = _calibrated(task, share)
         _check_unchanged(task.sources)
         for one in task.sources:
-            remember_checksum(Path(one.path), one.checksum)
+            remember_checksum(one.path, one.checksum)
         if task.provisional:
             text = str(product.primary["DESCRIP"])
             words = f"{text.rstrip('-')}, provisional"

@@ -13,7 +13,7 @@ signal, and the straight line is that of the lines without it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ NEAR_INTEGER = 2.0**-10
 MOST_LEVEL = 1e6
 # Deviations above this multiple of the median deviation do not enter the scatter of the virtual overscan.
 SCATTER_CLIP = 4.5
+ONE = np.float32(1)
 
 
 @dataclass(frozen=True)
@@ -203,15 +204,6 @@ def _scatter(values, clip):
     return centre, math.sqrt(sequential_sum(kept * kept) / len(kept)) if len(kept) else 0.0
 
 
-def _without_hot_values(lines, first, last, clip):
-    """The virtual overscan (whole lines) as float64, its hot values replaced."""
-    measure = _scatter_of_integers if lines.dtype == np.uint16 else _scatter
-    centre, sigma = measure(lines[:, first : last + 1], SCATTER_CLIP)
-    virtual = lines.astype(np.float64)
-    _replace_above(virtual, centre + float(np.float32(clip)) * sigma, first, last)
-    return virtual
-
-
 def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     r"""Unweighted straight line through points, with sums taken in order.
 
@@ -227,17 +219,29 @@ def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     tuple of float or None
         Slope *a* and value at 0 *b*; None where the points do not determine a line.
     """
-    n = len(x)
+    found, slope, intercept = _fit_line(x, values, np.ones(len(x), dtype=np.int64))
+    return (slope, intercept) if found else None
+
+
+@njit(nogil=True, cache=True)
+def _fit_line(x, values, counts):
+    """As `fit_line`, through the points whose count is above 0: whether there is a line, its slope and its value at 0."""
+    n, sum_x, sum_v, sum_xv, sum_xx = 0, 0.0, 0.0, 0.0, 0.0
+    for k in range(x.shape[0]):
+        if counts[k] > 0:
+            n += 1
+            sum_x += x[k]
+            sum_v += values[k]
+            sum_xv += x[k] * values[k]
+            sum_xx += x[k] * x[k]
     if n < 1:
-        return None
-    sum_x, sum_v = sequential_sum(x), sequential_sum(values)
-    sum_xv, sum_xx = sequential_sum(x * values), sequential_sum(x * x)
+        return False, 0.0, 0.0
     determinant = sum_xx - sum_x * sum_x / n
     if determinant == 0:
-        return None
+        return False, 0.0, 0.0
     mean_x, mean_v = sum_x / n, sum_v / n
     slope = (sum_xv - mean_x * mean_v * n) / determinant
-    return float(slope), float(mean_v - slope * mean_x)
+    return True, slope, mean_v - slope * mean_x
 
 
 def _means_near(values, good, medians, limit):
@@ -293,25 +297,37 @@ def fit_bias_level(
     ny, nx = rows.stop - rows.start, columns.stop - columns.start
     section = slice(geometry.section[0], geometry.section[1] + 1)
     values = frame[rows, section].astype(np.float64)
-    good = _good(flags, rows, section, (ny, section.stop - section.start), sdqflags)
+    good = _good(flags, rows, section, values.shape, sdqflags)
     levels, counts = masked_medians(values, good)
     if mean_within is not None:
         levels, counts = _means_near(values, good, levels, mean_within)
-    middle = ny // 2
-    lines = np.arange(ny, dtype=np.float64) - middle
-    depression = 0.0 if row_signal is None else _depression(frame, rows, columns, row_signal)
-    levels += depression
-    fit = fit_line(lines[counts > 0], levels[counts > 0])
-    slope, intercept = fit if fit is not None else (0.0, float(np.float32(ccdbias)))
-    level = lines * slope + intercept - depression
-
+    depression = np.zeros(ny) if row_signal is None else _depression(frame, rows, columns, row_signal)
     zero = sum(geometry.section) / 2 - geometry.left
     drift_slope = (
         _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within) if geometry.has_drift else 0.0
     )
-    drift = (np.arange(nx, dtype=np.float64) - zero) * drift_slope
-    mean = np.float32(sequential_sum(level + drift[nx // 2]) / ny)
-    return BiasLevel(level, drift, mean, fit is not None, geometry.has_drift)
+    level, drift = np.empty(ny), np.empty(nx)
+    found, mean = _fit_level(
+        levels, counts, depression, float(np.float32(ccdbias)), drift_slope, zero, level, drift
+    )
+    return BiasLevel(level, drift, np.float32(mean), found, geometry.has_drift)
+
+
+@njit(nogil=True, cache=True)
+def _fit_level(levels, counts, depression, ccdbias, drift_slope, zero, level, drift):
+    """Level of each line and drift at each column; whether the level is measured, and their mean."""
+    ny, nx = level.shape[0], drift.shape[0]
+    lines = np.arange(ny) - float(ny // 2)
+    found, slope, intercept = _fit_line(lines, levels + depression, counts)
+    if not found:
+        slope, intercept = 0.0, ccdbias
+    for x in range(nx):
+        drift[x] = (x - zero) * drift_slope
+    total = 0.0
+    for y in range(ny):
+        level[y] = lines[y] * slope + intercept - depression[y]
+        total += level[y] + drift[nx // 2]
+    return found, total / ny
 
 
 def _depression(frame, rows, columns, row_signal):
@@ -328,26 +344,41 @@ def _good(flags, rows, columns, shape, sdqflags):
 
 def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
     first, last = geometry.virtual_x
-    rows = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1)
-    virtual = _without_hot_values(frame[rows, :], first, last, blev_clip)
-    columns = slice(first, last + 1)
-    good = _good(flags, rows, columns, (virtual.shape[0], last - first + 1), sdqflags)
-    by_column, good = np.ascontiguousarray(virtual[:, columns].T), np.ascontiguousarray(good.T)
-    medians, counts = masked_medians(by_column, good)
+    rows, columns = slice(geometry.virtual_y[0], geometry.virtual_y[1] + 1), slice(first, last + 1)
+    lines = np.ascontiguousarray(frame[rows, :])
+    good = _good(flags, rows, columns, (lines.shape[0], last - first + 1), sdqflags)
+    centre, sigma = (0.0, 0.0) if lines.dtype == np.uint16 else _scatter(lines[:, columns], SCATTER_CLIP)
+    by_column, medians, counts = _column_medians(
+        lines, first, last, float(np.float32(blev_clip)), centre, sigma, good, median_network(len(lines))
+    )
     if mean_within is not None:
-        medians, counts = _means_near(by_column, good, medians, mean_within)
-    x = np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2
-    fit = fit_line(x[counts > 0], medians[counts > 0])
-    return fit[0] if fit is not None else 0.0
+        medians, counts = _means_near(by_column, np.ascontiguousarray(good.T), medians, mean_within)
+    found, slope, _ = _fit_line(np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2, medians, counts)
+    return slope if found else 0.0
 
 
 @njit(nogil=True, cache=True)
-def _subtract(pixels, left, level, drift, less, out):
+def _column_medians(lines, first, last, clip, centre, sigma, good, network):
+    """Medians of the columns first to last of the virtual overscan (whole lines), after its hot values were replaced.
+
+    Of whole numbers the scatter is taken here. Gives the values by column, too, and the numbers of good ones.
+    """
+    if lines.itemsize == 2:
+        centre, sigma = _scatter_of_integers(lines[:, first : last + 1], SCATTER_CLIP)
+    virtual = lines.astype(np.float64)
+    _replace_above(virtual, centre + clip * sigma, first, last)
+    by_column = np.ascontiguousarray(virtual[:, first : last + 1].T)
+    medians, counts = _masked_medians(by_column, np.ascontiguousarray(good.T), network)
+    return by_column, medians, counts
+
+
+@njit(nogil=True, cache=True)
+def _subtract(pixels, left, level, drift, out):
     for j in range(level.shape[0]):
         # of parts of lines that are named beforehand the compiler makes vector instructions
         line, target, base = pixels[j, left : left + drift.shape[0]], out[j], level[j]
         for i in range(drift.shape[0]):
-            target[i] = np.float32((np.float64(line[i]) - base) - drift[i]) - less
+            target[i] = np.float32((np.float64(line[i]) - base) - drift[i])
 
 
 def subtract_bias_level(pixels: np.ndarray, level: np.ndarray, drift: np.ndarray) -> np.ndarray:
@@ -368,7 +399,7 @@ def subtract_bias_level(pixels: np.ndarray, level: np.ndarray, drift: np.ndarray
         float32 array of the same shape (DN).
     """
     out = np.empty(pixels.shape, dtype=np.float32)
-    _subtract(np.ascontiguousarray(pixels), 0, level, drift, np.float32(0), out)
+    _subtract(np.ascontiguousarray(pixels), 0, level, drift, out)
     return out
 
 
@@ -453,7 +484,7 @@ def _survey(pixels, left, level, drift, flagged, low, counts, sums):
 
 @dataclass(frozen=True, eq=False)
 class LevelledFrame:
-    """A frame less its bias level, of which any window can be produced.
+    """A frame less its bias level, of which any window can be produced; of a dark, less its superbias and scaled.
 
     Parameters
     ----------
@@ -463,12 +494,18 @@ class LevelledFrame:
         Level of each line and drift at each column of what is illuminated (DN), float64.
     corner : tuple of int
         Row and column of the raw frame where that begins.
+    bias : numpy.ndarray or None
+        What is subtracted then (DN), float32 of the shape of what is illuminated.
+    factor : numpy.float32
+        What that is multiplied by.
     """
 
     raw: Any
     level: np.ndarray
     drift: np.ndarray
     corner: tuple[int, int] = (0, 0)
+    bias: np.ndarray | None = None
+    factor: np.float32 = ONE
 
     def __call__(self, rows: slice, columns: slice) -> np.ndarray:
         """A window.
@@ -485,27 +522,48 @@ class LevelledFrame:
         """
         level, drift = self.level[rows], self.drift[columns]
         out = np.empty((len(level), len(drift)), dtype=np.float32)
-        _subtract(self._lines(rows), self.corner[1] + columns.start, level, drift, np.float32(0), out)
+        _subtract(self._lines(rows), self.corner[1] + columns.start, level, drift, out)
+        if self.bias is not None:
+            out -= self.bias[rows, columns]
+        if self.factor != 1:
+            out *= self.factor
         return out
 
-    def put_rows(self, rows: slice, out: np.ndarray, less: np.float32) -> None:
-        """Put some lines, less a constant, into an array.
+    def less(self, bias: np.ndarray) -> LevelledFrame | None:
+        """The same less another image.
 
         Parameters
         ----------
-        rows : slice
-            With start and stop.
-        out : numpy.ndarray
-            Where to: float32, contiguous, of as many rows and columns or more, beginning at its first.
-        less : numpy.float32
-            The constant (DN), subtracted in float32.
+        bias : numpy.ndarray
+            The image (DN), float32.
+
+        Returns
+        -------
+        LevelledFrame or None
+            None where another one was subtracted already, or the frame scaled.
         """
-        _subtract(self._lines(rows), self.corner[1], self.level[rows], self.drift, less, out)
+        return replace(self, bias=bias) if self.bias is None and self.factor == 1 else None
+
+    def times(self, factor: np.float32) -> LevelledFrame | None:
+        """The same multiplied by a number.
+
+        Parameters
+        ----------
+        factor : numpy.float32
+            The number.
+
+        Returns
+        -------
+        LevelledFrame or None
+            None where the frame was scaled already.
+        """
+        return replace(self, factor=factor) if self.factor == 1 else None
 
     @property
     def of_integers(self) -> bool:
-        """Whether the raw frame is one of whole numbers, with a level that such a frame can have."""
-        return np.dtype(self.raw.dtype) == np.uint16 and bool(np.abs(self.level).max() < MOST_LEVEL)
+        """Whether this is a frame of whole numbers less a level that such a frame can have, and no more."""
+        plain = self.bias is None and self.factor == 1
+        return plain and np.dtype(self.raw.dtype) == np.uint16 and bool(np.abs(self.level).max() < MOST_LEVEL)
 
     def survey(self, flagged: np.ndarray, low: int, high: int) -> tuple[float, float, np.ndarray]:
         """Histogram of a frame of whole numbers, with bins of 1 DN, which needs no differences to be formed.

@@ -33,13 +33,14 @@ from numba import njit
 
 from refstis.calibration.blevcorr import LANES, LevelledFrame
 from refstis.calibration.geometry import sequential_sum
-from refstis.calibration.medians import stack_median
+from refstis.calibration.medians import network_for, stack_medians
 
 __all__ = [
     "COSMIC_RAY",
     "Combination",
     "RejectionParameters",
     "StackImage",
+    "put_rows",
     "reject_cosmic_rays",
     "sky_mode",
     "sky_of",
@@ -73,8 +74,8 @@ SKY_DOUBT = 16
 class Image(Protocol):
     """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand.
 
-    What can tell its `source`, a frame less its bias level, is asked for that; what can `remember`, for what follows
-    from it.
+    What can tell its `source`, a frame less its bias level, is asked for the histogram of that; what can `remember`, for
+    what follows from it.
     """
 
     @property
@@ -85,14 +86,25 @@ class Image(Protocol):
     def __getitem__(self, key, /) -> np.ndarray: ...
 
 
-def _put(image, rows, out, less):
-    """Put some rows of an image, less a constant, into the first rows and columns of an array."""
-    source = getattr(image, "source", None)
-    if isinstance(source, LevelledFrame):
-        source.put_rows(rows, out, less)
-    else:
-        window = image[rows]
-        np.subtract(window, less, out=out[: window.shape[0], : window.shape[1]])
+def put_rows(image: Image, rows: slice, out: np.ndarray, less: np.float32, divisor: np.float32) -> None:
+    """Put some rows of an image, less a constant and divided by another, into the first rows and columns of an array.
+
+    Parameters
+    ----------
+    image : array_like
+        Pixels (DN); see `StackImage`.
+    rows : slice
+        With start and stop.
+    out : numpy.ndarray
+        Where to: float32, of as many rows and columns or more.
+    less, divisor : numpy.float32
+        The constants.
+    """
+    window = image[rows]
+    target = out[: window.shape[0], : window.shape[1]]
+    np.subtract(window, less, out=target)
+    if divisor != 1:
+        np.divide(target, divisor, out=target)
 
 
 def _remember(image, question, answer):
@@ -688,6 +700,43 @@ def _scaled_sums(mean, scatter, weight, exptime, sky, sci, err):
             err[y, x] = (error if weight[y, x] > 0 else np.float32(0)) * exptime
 
 
+@njit(nogil=True, cache=True)
+def _combine(
+    stack, network, guess, variance, from_minimum, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded,
+    has_excluded, plain, first_row, last_row, exptime, total_sky, sci, err, rejected, bits,
+):  # fmt: skip
+    """Combine the rows of a tile; its rows first_row to last_row go to the arrays behind.
+
+    All in one step, which leaves the interpreter to other threads. Returns the number of rejected pixels.
+    """
+    if not from_minimum:
+        stack_medians(stack, network, guess)
+    rejections = np.zeros(sci.shape, dtype=np.uint16)
+    count = 0
+    total, weight, scatter = np.empty_like(guess), np.empty_like(guess), np.empty_like(guess)
+    for iteration in range(sig2.shape[0]):
+        last = iteration == sig2.shape[0] - 1
+        total[:], weight[:], scatter[:] = 0, 0, 0
+        if plain and not from_minimum:
+            count = _iterate_biases(
+                stack, guess, sky, noise, sig2[iteration], psig2, radius, last, first_row, last_row, total, weight,
+                scatter, rejections, bits,
+            )  # fmt: skip
+        else:
+            count = _iterate(
+                stack, guess, variance, from_minimum and iteration == 0, efac, sky, gain, noise, scale, sig2[iteration],
+                psig2, radius, excluded, has_excluded, last, first_row, last_row, total, weight, scatter, rejections,
+                bits,
+            )  # fmt: skip
+        _means(total, weight, np.float32(0 if last else np.nan), guess)
+    inner = slice(first_row, last_row)
+    _scaled_sums(guess[inner], scatter[inner], weight[inner], exptime, total_sky, sci, err)
+    for y in range(rejected.shape[0]):
+        for x in range(rejected.shape[1]):
+            rejected[y, x] = rejections[y, x] == stack.shape[0]
+    return count
+
+
 def _halo(parameters):
     """Rows that a tile's edge needs of its neighbours: one radius for each iteration."""
     return math.trunc(parameters.radius + 1e-5) * len(parameters.sigmas)
@@ -745,10 +794,11 @@ class _Stack:
         if stack is None or stack.shape[1] < ny:
             # lines are somewhat longer: images whose distance is a power of 2 would displace each other in the caches
             stack = np.empty((len(self.images), ny, nx + LINE_PADDING), dtype=np.float32)
-        for n, image in enumerate(self.images):
-            _put(image.sci, rows, stack[n], self.sky[n])
-            if self.efac[n] != 1:
-                np.divide(stack[n, :ny, :nx], self.efac[n], out=stack[n, :ny, :nx])
+        if hasattr(self.images, "put_rows"):
+            self.images.put_rows(rows, stack, self.sky, self.efac)
+        else:
+            for n, image in enumerate(self.images):
+                put_rows(image.sci, rows, stack[n], self.sky[n], self.efac[n])
         return stack
 
     def _tile(self, begin, end):
@@ -767,8 +817,6 @@ class _Stack:
         if from_minimum:
             variance = np.zeros_like(guess)
             self._minimum(stack[:, : bottom - top, :nx], rows, guess, variance)
-        else:
-            stack_median(stack, guess)
 
         masks = [self._excluded(image, rows) for image in images]
         has_excluded = np.array([mask is not None for mask in masks])
@@ -777,26 +825,13 @@ class _Stack:
             excluded[n] = masks[n]
         threshold = np.float32(parameters.threshold)
         psig2 = threshold * threshold if threshold > 0 else np.float32(-1)
-        rejections = np.zeros((end - begin, nx), dtype=np.uint16)
-        for iteration, sigma in enumerate(parameters.sigmas):
-            last = iteration == len(parameters.sigmas) - 1
-            total, weight, scatter = (np.zeros_like(guess) for _ in range(3))
-            sig2, radius = np.float32(sigma) * np.float32(sigma), np.float32(parameters.radius)
-            sums = last, begin - top, end - top, total, weight, scatter, rejections, self.bits[:, begin:end]
-            if self.biases and not has_excluded.any() and not from_minimum:
-                count = _iterate_biases(stack, guess, self.sky, self.noise, sig2, psig2, radius, *sums)
-            else:
-                count = _iterate(
-                    stack, guess, variance, from_minimum and iteration == 0, self.efac, self.sky, self.gain, self.noise,
-                    self.scale, sig2, psig2, radius, excluded, has_excluded, *sums,
-                )  # fmt: skip
-            _means(total, weight, np.float32(0 if last else np.nan), guess)
-        inner = slice(begin - top, end - top)
-        _scaled_sums(
-            guess[inner], scatter[inner], weight[inner], self.texpt, self.total_sky, self.sci[begin:end],
-            self.err[begin:end],
+        sigmas = np.array(parameters.sigmas, dtype=np.float32)
+        count = _combine(
+            stack, network_for(len(images)), guess, variance, from_minimum, self.efac, self.sky, self.gain, self.noise,
+            self.scale, sigmas * sigmas, psig2, np.float32(parameters.radius), excluded, has_excluded,
+            self.biases and not has_excluded.any(), begin - top, end - top, self.texpt, self.total_sky,
+            self.sci[begin:end], self.err[begin:end], self.rejected[begin:end], self.bits[:, begin:end],
         )  # fmt: skip
-        self.rejected[begin:end] = rejections == len(images)
         self._stacks.append(stack)
         return count
 
@@ -871,7 +906,9 @@ def reject_cosmic_rays(
     Parameters
     ----------
     images : sequence of StackImage
-        At least two images of one shape, all with exposure times above 0 or all with 0.
+        At least two images of one shape, all with exposure times above 0 or all with 0. A sequence that has a method
+        ``put_rows(rows, out, less, divisors)`` puts lines of all images, less their skies and divided by their
+        exposure factors, into a stack by itself.
     parameters : RejectionParameters
         Limits and options.
     threads : int

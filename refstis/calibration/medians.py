@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
-__all__ = ["BLOCK", "median_network", "sort_lanes", "stack_median", "window_median"]
+__all__ = ["BLOCK", "median_network", "network_for", "sort_lanes", "stack_medians", "window_median"]
 
 # Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
 BLOCK = 64
@@ -246,7 +246,19 @@ def _middle_of_sorted(values, out):
 
 
 @njit(nogil=True, cache=True)
-def _stack_medians(stack, network, out):
+def stack_medians(stack, network, out):
+    """Median of each pixel over the images of a stack.
+
+    Parameters
+    ----------
+    stack : numpy.ndarray
+        float32 array (image, row, column), no value minus infinity; it may have more rows and columns than there are
+        medians.
+    network : numpy.ndarray
+        `network_for` so many images.
+    out : numpy.ndarray
+        Where the medians go, float32 (row, column); the mean of the two central values for an even number of images.
+    """
     images, (rows, columns) = stack.shape[0], out.shape
     values = np.zeros((images, BLOCK), dtype=np.float32)
     sample, found = np.empty((SAMPLE, BLOCK), dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
@@ -272,23 +284,20 @@ def _stack_medians(stack, network, out):
                 out[y, begin + x] = found[x]
 
 
-def _network_for(images: int) -> np.ndarray:
-    """Network for all values, or for the sample of them."""
-    return median_network(images) if images <= FEW_IMAGES else _sorting_network(SAMPLE)
-
-
-def stack_median(stack: np.ndarray, out: np.ndarray) -> None:
-    """Median of each pixel over the images of a stack.
+def network_for(images: int) -> np.ndarray:
+    """Network for all values, or for the sample of them.
 
     Parameters
     ----------
-    stack : numpy.ndarray
-        float32 array (image, row, column), no value minus infinity; it may have more rows and columns than there are
-        medians.
-    out : numpy.ndarray
-        Where the medians go, float32 (row, column); the mean of the two central values for an even number of images.
+    images : int
+        Number of values.
+
+    Returns
+    -------
+    numpy.ndarray
+        Pairs of places to put in order, one pair after the other, int64 (pair, 2).
     """
-    _stack_medians(stack, _network_for(len(stack)), out)
+    return median_network(images) if images <= FEW_IMAGES else _sorting_network(SAMPLE)
 
 
 @njit(nogil=True, cache=True)
@@ -350,7 +359,7 @@ def window_median(
         )
     padded = np.pad(image.astype(np.float32), ((height // 2,) * 2, (width // 2,) * 2), mode=mode)
     out = np.empty(image.shape, dtype=np.float32)
-    network = _network_for(height * width)
+    network = network_for(height * width)
     threads = os.cpu_count() or 1
     edges = np.linspace(0, image.shape[0], 4 * threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:

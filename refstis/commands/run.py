@@ -183,9 +183,13 @@ def execute_run(
     import sys
     from functools import partial
 
+    from refstis.datamodels.checksums import ChecksumsAhead
     from refstis.garbage import collection_paused
 
-    with collection_paused():
+    with collection_paused(), ChecksumsAhead() as ahead:
+        if folder is not None and ledger is None and not any(output.glob("*.db")):
+            # nobody knows these raws yet; reading them leaves the interpreter to the imports
+            ahead.begin(path for path in sorted(folder.rglob("*_raw.fits")))
         from refstis.anneal.display import console_for_tables
         from refstis.anneal.progress import listening, print_result
         from refstis.anneal.runner import Choice

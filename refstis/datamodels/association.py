@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -274,20 +274,6 @@ class ExposureLibrary:
             library = cls._of_association(Association.of_files(source))
         library.check(role)
         return library
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Use the pixels of all exposures, and forget them afterwards; see `Exposure.held`.
-
-        Yields
-        ------
-        None
-            While they are kept.
-        """
-        with ExitStack() as stack:
-            for exposure in self.exposures:
-                stack.enter_context(exposure.held())
-            yield
 
     @classmethod
     def _of_association(cls, association):

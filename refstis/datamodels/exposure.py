@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
+import sys
 import threading
-import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,10 @@ LONGEST_SIDE = 4096
 MOST_SCALE = 1e30
 # Bytes that are read at a time.
 READ_BYTES = 2**17
+# Frames whose memory is kept for the next ones.
+MOST_SPARE = 16
+# References to an object that nobody has but who counts them.
+UNUSED = 2
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -383,10 +388,10 @@ class Exposure:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Use the pixels, and forget them afterwards: with the last of those who share this exposure.
+        """Keep the pixels that are read, as they are asked for several times.
 
-        They are read again where somebody asks for them. Who shares an exposure with others holds it while he uses its
-        pixels, as their memory is used again.
+        Without that, or after the last of those who share this exposure, they are read from the file whenever
+        somebody asks for them.
 
         Yields
         ------
@@ -539,109 +544,195 @@ def _hdu_blocks(hdu, data):
         yield bytes(-data.nbytes % BLOCK)
 
 
-class _Memory:
-    """Memory for the frames of a file in one piece, which the system gives in large pages: in a third of the time.
+class _File:
+    """A file whose pixels are read when they are asked for.
 
     Parameters
     ----------
-    shape : tuple of int
-        Rows and columns of a frame.
-    dtype : numpy.dtype
-        Type of the pixels.
+    path : pathlib.Path
+        Where it lies.
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: np.dtype):
-        self.shape, self.dtype = shape, dtype
-        self.frames = 0
+    def __init__(self, path: Path):
+        self.path = path
+        self.images: list[StoredPixels] = []
         self.lock = threading.Lock()
-        # the frames in use keep it alive
-        self.piece: weakref.ref[np.ndarray] | None = None
+        self._state: tuple[int, int, int] | None = None
 
-    def another(self) -> Callable[[], np.ndarray]:
-        """Room for one more frame.
+    @contextmanager
+    def opened(self) -> Iterator[FileIO]:
+        """Open the file, which must be the one that was read from before.
 
-        Returns
-        -------
-        callable
-            Gives the memory of this frame, of any content.
+        Yields
+        ------
+        io.FileIO
+            The file.
         """
-        self.frames += 1
-        return functools.partial(self._frame, self.frames - 1)
-
-    def _frame(self, number):
-        with self.lock:
-            piece = None if self.piece is None else self.piece()
-            if piece is None:
-                piece = np.empty((self.frames, *self.shape), self.dtype)
-                self.piece = weakref.ref(piece)
-        return piece[number]
-
-
-class _Stored:
-    """Pixels of one image HDU, read once when they are first asked for."""
-
-    def __init__(self, path: Path, header, data_begin: int, memory: Callable[[], np.ndarray]):
-        self.path, self.header, self.data_begin, self.memory = path, header, data_begin, memory
-        self.lock = threading.Lock()
-        self.array: np.ndarray | None = None
-        self.users = 0
-
-    def __call__(self, rows, columns):
-        with self.lock:
-            array = self.array = self.read() if self.array is None else self.array
-        return array[rows, columns]
-
-    def hold(self, users):
-        with self.lock:
-            self.users += users
-            if not self.users:
-                self.array = None
-
-    def read(self):
-        pixels = self.memory()
-        expected = abs(int(self.header["BITPIX"])) // 8 * pixels.size
         try:
-            with self.path.open("rb") as stream:
-                stream.seek(self.data_begin)
-                whole = (
-                    self._read_raw(stream, pixels)
-                    if pixels.dtype == np.uint16
-                    else self._read(stream, pixels)
-                )
+            with self.path.open("rb", buffering=0) as stream:
+                self._check(os.fstat(stream.fileno()))
+                yield stream
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be read any more ({error}). Check the file and run again."
             ) from error
-        if whole != expected:
+
+    def _check(self, status):
+        # what is made of two versions of a file would be of none
+        state = status.st_mtime_ns, status.st_size, status.st_ino
+        if self._state is None:
+            self._state = state
+        elif self._state != state:
+            raise InputError(f"{self.path}: was changed while it was in use. Run again.")
+
+    def fill(self, stream: FileIO, begin: int, stored: np.ndarray) -> None:
+        """Fill an array with the bytes that stand in the file.
+
+        Parameters
+        ----------
+        stream : io.FileIO
+            The file, open.
+        begin : int
+            Place of the first one.
+        stored : numpy.ndarray
+            Contiguous array of any type.
+
+        Raises
+        ------
+        InputError
+            Where the file ends before.
+        """
+        stream.seek(begin)
+        count = stream.readinto(stored.data.cast("B"))
+        if count != stored.nbytes:
             raise InputError(
-                f"{self.path}: the pixels end after {whole} of {expected} bytes; the file was cut short "
-                "while it was in "
-                "use. Copy it again and run again."
+                f"{self.path}: the pixels end after {begin + (count or 0)} of {begin + stored.nbytes} bytes; the file was "
+                "cut short while it was in use. Copy it again and run again."
             )
-        return pixels
 
-    def _read_raw(self, stream, pixels):
-        from refstis.calibration.stored import unsigned_of_stored
+    def read_raw(self, stream: FileIO, begins: Sequence[int], frames: Sequence[np.ndarray]) -> None:
+        """Read raw frames, or some of their rows.
 
-        # in two steps, each of which leaves the interpreter to other threads
-        count = stream.readinto(pixels.data.cast("B"))
-        unsigned_of_stored(pixels)
-        return count
+        Parameters
+        ----------
+        stream : io.FileIO
+            The file, open.
+        begins : sequence of int
+            Places of their first bytes.
+        frames : sequence of numpy.ndarray
+            Where to: uint16, contiguous.
 
-    def _read(self, stream, pixels):
-        # few rows at a time: they stay in the cache until they are decoded
+        Raises
+        ------
+        InputError
+            Where the file ends before.
+        """
+        from refstis.calibration.stored import read_unsigned, unsigned_of_stored
+
+        done = 0
+        if hasattr(os, "pread"):
+            # in one step, which leaves the interpreter to other threads
+            addresses = np.array([frame.ctypes.data for frame in frames], dtype=np.uint64)
+            sizes = np.array([frame.size for frame in frames])
+            done = read_unsigned(stream.fileno(), np.array(begins), sizes, addresses)
+        for begin, frame in list(zip(begins, frames, strict=True))[done:]:
+            self.fill(stream, begin, frame)
+            unsigned_of_stored(frame)
+
+
+# Memory of frames that nobody uses any more: the next frame lies in pages that the process has already.
+_spare: deque[np.ndarray] = deque(maxlen=MOST_SPARE)
+
+
+class StoredPixels:
+    """Pixels of one image HDU, which stay in the file: rows are read when they are asked for.
+
+    Parameters
+    ----------
+    file : _File
+        The file.
+    header : mapping
+        Header of the HDU.
+    begin : int
+        Place of its first byte in the file.
+    """
+
+    def __init__(self, file: _File, header, begin: int):
+        self.file, self.header, self.begin = file, header, begin
+        self.shape = int(header["NAXIS2"]), int(header["NAXIS1"])
+        self.dtype = _pixel_dtype(header)
+        self.array: np.ndarray | None = None
+        self._users = 0
+        file.images.append(self)
+
+    def __call__(self, rows, columns):
+        array = self.array
+        if array is None and self._users:
+            array = self._kept()
+        if array is not None:
+            return array[rows, columns]
+        out = np.empty((rows.stop - rows.start, self.shape[1]), dtype=self.dtype)
+        with self.file.opened() as stream:
+            self._read(stream, rows.start, out)
+        return out[:, columns]
+
+    def hold(self, users):
+        """Keep what is read, as long as there are users; see `Pixels.hold`.
+
+        Parameters
+        ----------
+        users : int
+            1 for another one, -1 for one less.
+        """
+        with self.file.lock:
+            self._users += users
+            if self._users:
+                return
+            array, self.array = self.array, None
+        # but for views that somebody still has
+        if array is not None and sys.getrefcount(array) == UNUSED:
+            _spare.append(array)
+
+    def _kept(self):
+        """All pixels, which are kept. Who asks for one raw frame asks for the others of its file next."""
+        with self.file.lock:
+            if self.array is None:
+                raw = self.dtype == np.uint16
+                wanted = [
+                    one for one in self.file.images
+                    if one is self or (raw and one.dtype == np.uint16 and one._users and one.array is None)
+                ]  # fmt: skip
+                arrays = [one._memory() for one in wanted]
+                with self.file.opened() as stream:
+                    if raw:
+                        self.file.read_raw(stream, [one.begin for one in wanted], arrays)
+                    else:
+                        self._read(stream, 0, arrays[0])
+                for one, array in zip(wanted, arrays, strict=True):
+                    one.array = array
+            return self.array
+
+    def _memory(self):
+        with suppress(IndexError):
+            array = _spare.pop()
+            if array.shape == self.shape and array.dtype == self.dtype:
+                return array
+        return np.empty(self.shape, self.dtype)
+
+    def _read(self, stream, first, pixels):
+        """Read some rows."""
         bitpix = int(self.header["BITPIX"])
-        step = max(READ_BYTES // max(abs(bitpix) // 8 * pixels.shape[1], 1), 1)
+        line = max(abs(bitpix) // 8 * pixels.shape[1], 1)
+        if self.dtype == np.uint16:
+            self.file.read_raw(stream, [self.begin + first * line], [pixels])
+            return
+        # few rows at a time: they stay in the cache until they are decoded
+        step = max(READ_BYTES // line, 1)
         stored = np.empty((step, pixels.shape[1]), dtype=f">{'f' if bitpix < 0 else 'i'}{abs(bitpix) // 8}")
-        count = 0
         for begin in range(0, pixels.shape[0], step):
             rows = stored[: pixels.shape[0] - begin]
-            got = stream.readinto(rows.data.cast("B"))
-            count += got
-            if got != rows.nbytes:
-                break
-            pixels[begin : begin + len(rows)] = _decode(rows, self.header, self.path)
-        return count
+            self.file.fill(stream, self.begin + (first + begin) * line, rows)
+            pixels[begin : begin + len(rows)] = _decode(rows, self.header, self.file.path)
 
 
 def _pixel_dtype(header):
@@ -680,11 +771,11 @@ def _read_headers(path):
         if hdus is None or any(hdu.header.get("ZIMAGE", False) for hdu in hdus[1:]):
             return _read_compressed(path)
         images = {}
-        memory: dict[tuple[int, ...], _Memory] = {}
+        file = _File(path)
         for index, hdu in enumerate(hdus[1:], start=1):
             if str(hdu.header.get("XTENSION", "")).strip() == "IMAGE":
                 name = str(hdu.header.get("EXTNAME", "")).strip().upper(), int(hdu.header.get("EXTVER", 1))
-                images[name] = Keywords(hdu.header), _lazy_pixels(path, index, hdu, name[0], memory)
+                images[name] = Keywords(hdu.header), _lazy_pixels(file, index, hdu, name[0])
         if hdus[0].data_size:
             raise InputError(f"{path}: pixels in the primary HDU; STIS files have them in extensions.")
         return Keywords(hdus[0].header), images
@@ -714,15 +805,13 @@ def _read_compressed(path):
         return Keywords(hdus[0].header), images
 
 
-def _lazy_pixels(path, index, hdu, name, memory):
+def _lazy_pixels(file, index, hdu, name):
     null = _null_pixels(hdu.header, name)
     if null is not None:
         return null
-    _check_axes(path, index, hdu.header)
-    shape = int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
-    dtype = _pixel_dtype(hdu.header)
-    frames = memory.setdefault((*shape, dtype), _Memory(shape, dtype))
-    return Pixels(shape, dtype, _Stored(path, hdu.header, hdu.data_begin, frames.another()))
+    _check_axes(file.path, index, hdu.header)
+    stored = StoredPixels(file, hdu.header, hdu.data_begin)
+    return Pixels(stored.shape, stored.dtype, stored)
 
 
 def _null_pixels(header, name):

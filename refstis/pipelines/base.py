@@ -9,7 +9,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from stpipe._log import LogConfig
 
 from refstis.datamodels.association import Association, ExposureLibrary
 from refstis.datamodels.atomic import atomic_write
-from refstis.datamodels.checksums import checksum_of
+from refstis.datamodels.checksums import ChecksumsAhead, file_checksum
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.damage import write_asdf
 from refstis.datamodels.exposure import Exposure
@@ -30,10 +30,8 @@ from refstis.stages.base import RefstisStep
 
 __all__ = [
     "RefstisPipeline",
-    "file_checksum",
     "making_products",
     "product_log",
-    "remember_checksum",
     "write_record",
 ]
 
@@ -41,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 # What made a product: its sidecar tells their versions.
 MAKERS = ("refstis", "stpipe", "numpy", "scipy", "numba", "astropy")
-
-# Checksums of files in the states that they were seen in, and how many are remembered.
-_checksums: dict[tuple[Path, int, int, int], str] = {}
-MOST_CHECKSUMS = 4096
 
 _lines: ContextVar[list[str] | None] = ContextVar("product_log", default=None)
 
@@ -140,37 +134,6 @@ def product_log(lines: list[str] | None = None) -> Iterator[list[str]]:
         _lines.reset(token)
 
 
-class _ChecksumsAhead:
-    """Checksums of the inputs, which the record tells, are taken while the inputs are calibrated."""
-
-    def __init__(self):
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def begin(self, paths: Iterable[Path]) -> None:
-        self._thread = threading.Thread(target=self._take, args=(tuple(paths),), daemon=True)
-        self._thread.start()
-
-    def _take(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            if self._ended.is_set():
-                return
-            # who writes the record asks again, and is told
-            with suppress(OSError):
-                file_checksum(path)
-
-    def wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self.wait()
-
-
 class RefstisPipeline(Pipeline, RefstisStep):
     """Base of the pipelines: one product from an association."""
 
@@ -194,7 +157,7 @@ class RefstisPipeline(Pipeline, RefstisStep):
         Exposure
             The product.
         """
-        with making_products(), product_log() as self._log_lines, _ChecksumsAhead() as self._ahead:
+        with making_products(), product_log() as self._log_lines, ChecksumsAhead() as self._ahead:
             return super().run(*args)
 
     @property
@@ -345,46 +308,3 @@ def write_record(
 def _versions() -> dict[str, str]:
     """Versions of what makes products; the file that tells one is long, and what is installed stays as it is."""
     return {name: version(name) for name in MAKERS}
-
-
-def file_checksum(path: Path | None) -> str:
-    """SHA-256 of a file, read once for each state of it: in a month every bias goes into two products.
-
-    Parameters
-    ----------
-    path : pathlib.Path or None
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits; empty where there is no file.
-    """
-    if path is None:
-        return ""
-    path = Path(path)
-    known = _checksums.get(_state(path))
-    if known is None:
-        known = checksum_of(path)
-        remember_checksum(path, known)
-    return known
-
-
-def remember_checksum(path: Path, checksum: str) -> None:
-    """Spare the reading of a file whose checksum is known.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, as it was when the checksum was taken.
-    checksum : str
-        64 hexadecimal digits.
-    """
-    while len(_checksums) >= MOST_CHECKSUMS:
-        _checksums.pop(next(iter(_checksums)), None)
-    _checksums[_state(path)] = checksum
-
-
-def _state(path):
-    status = path.stat()
-    return path, status.st_mtime_ns, status.st_size, status.st_ino

@@ -83,7 +83,8 @@ class BaseBiasPipeline(RefstisPipeline):
                 continue
             found = True
             with bias.held():
-                yield self.run_each((*FRAME_STAGES, "crcorr"), bias)
+                combined = self.run_each((*FRAME_STAGES, "crcorr"), bias)
+            yield combined
         if not found:
             raise InputError(
                 f"{self.name}: every file holds a single image set; a baseline superbias needs files of at least 2."
@@ -109,8 +110,13 @@ class _WeekPipeline(RefstisPipeline):
             Their sum (DN).
         """
         biases = self.clean_overscan.run(list(library))
-        with library.held():
-            return self.crcorr.run([self.run_each(FRAME_STAGES, bias) for bias in biases])
+        return self.crcorr.run([self._levelled(bias) for bias in biases])
+
+    def _levelled(self, bias):
+        with bias.held():
+            done = self.run_each(FRAME_STAGES, bias)
+            self.crcorr.prepare(done)
+        return done
 
 
 class RefBiasPipeline(_WeekPipeline):

@@ -72,7 +72,8 @@ class _DarkPipeline(RefstisPipeline):
         if dark.done("BLEVCORR") or dark.done("BIASCORR"):
             logger.info("%s: BLEVCORR or BIASCORR is COMPLETE, the bias is taken as subtracted.", dark.name)
             return self.tempcorr.run(dark)
-        return self.run_each(("dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
+        with dark.held():
+            return self.run_each(("dqicorr", "blevcorr", "biascorr", "tempcorr"), dark)
 
 
 class BaseDarkPipeline(_DarkPipeline):

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.reference_image import ReferenceImage, combined_uncertainty, match_reference
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.pixels import Pixels
@@ -240,8 +241,10 @@ def subtract_reference(imset: Imset, reference: ReferenceImage) -> Imset:
         Pixels are subtracted when somebody asks for them.
     """
     sci, err, dq = imset.sci, imset.err, imset.dq
+    # a frame that is levelled when it is read is freed of the bias in the same step
+    less = sci.source.less(reference.sci) if isinstance(sci.source, LevelledFrame) else None
     return imset.with_pixels(
-        sci=Pixels(sci.shape, np.float32, lambda y, x: sci[y, x] - reference.sci[y, x]),
+        sci=Pixels(sci.shape, np.float32, less or (lambda y, x: sci[y, x] - reference.sci[y, x])),
         err=Pixels(sci.shape, np.float32, lambda y, x: combined_uncertainty(err[y, x], reference.err[y, x])),
         dq=Pixels(sci.shape, np.int16, lambda y, x: dq[y, x] | reference.dq[y, x]),
     )

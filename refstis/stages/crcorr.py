@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import entrypoints
 import numpy as np
 
-from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage
+from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage, sky_of
 from refstis.calibration.geometry import sequential_sum
 from refstis.cores import threads_at_hand
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
 from refstis.datamodels.pixels import Pixels
+from refstis.datamodels.stack import FrameStack
 from refstis.datamodels.tables import ReferenceTable, read_rejection_parameters
 from refstis.errors import ConfigurationError, InputError
 from refstis.stages.base import RefstisStep
@@ -85,7 +87,7 @@ class CrCorrStep(RefstisStep):
         self._check(exposures, imsets)
         exptimes = [imset.exptime for _, imset in imsets]
         parameters, origin, row = self._parameters(first, exptimes)
-        images = [_stack_image(exposure, imset) for exposure, imset in imsets]
+        images = FrameStack(_stack_image(exposure, imset) for exposure, imset in imsets)
         try:
             with threads_at_hand(self.threads) as threads:
                 combination = self._engine()(images, parameters, threads)
@@ -97,6 +99,22 @@ class CrCorrStep(RefstisStep):
         from_row = self.crsigmas is None
         sigmas = row["CRSIGMAS"] if from_row else ",".join(f"{sigma:g}" for sigma in parameters.sigmas)
         return _combined(exposures, imsets, combination, parameters, sigmas, crmask, origin)
+
+    def prepare(self, exposure):
+        """Find the skies of an exposure that is to be combined, while its pixels are at hand.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            An exposure without overscan.
+        """
+        if self.skysub == "none" or self.skip:
+            return
+        for imset in exposure.imsets:
+            if imset.good:
+                # whoever combines the image sets tells of those whose sky is none
+                with suppress(ValueError):
+                    sky_of(_stack_image(exposure, imset))
 
     def _opened(self, exposures) -> list[Exposure]:
         if isinstance(exposures, ExposureLibrary) or (

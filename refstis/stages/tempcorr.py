@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP, SIDE2_BEGIN
 from refstis.calibration.tempcorr import dark_scale_factor, scale_uncertainty
 from refstis.datamodels.pixels import Pixels
@@ -87,11 +88,13 @@ class TempCorrStep(RefstisStep):
                 f"{dark.name}: imset {version}: {error}. Check OCCDHTAV and the slope."
             ) from None
         sci, err = imset.sci, imset.err
+        # a frame that is levelled when it is read is scaled in the same step
+        scaled = sci.source.times(np.float32(factor)) if isinstance(sci.source, LevelledFrame) else None
         return imset.with_pixels(
             sci=Pixels(
                 sci.shape,
                 np.float32,
-                lambda y, x: sci[y, x] * np.float32(factor),
+                scaled or (lambda y, x: sci[y, x] * np.float32(factor)),
                 known=sci.remember(("tempcorr", factor), dict),
             ),
             err=Pixels(err.shape, np.float32, lambda y, x: scale_uncertainty(err[y, x], factor)),

@@ -8,9 +8,8 @@ import pytest
 from frames import MONTH_SHAPE, write_raw
 
 import refstis
-from refstis.datamodels.checksums import PIECE
+from refstis.datamodels.checksums import PIECE, file_checksum
 from refstis.errors import ReferenceFileError
-from refstis.pipelines.base import file_checksum
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 5])
