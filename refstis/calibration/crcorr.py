@@ -67,8 +67,6 @@ SKY_LOW, SKY_HIGH = -1001, 3000
 SKY_LEAST = -1000
 # Pixels whose sums are taken side by side, and rows after which these are added up.
 SKY_WIDTH, SKY_GROUP = 64, 8
-# Upper ends of the histogram (DN) that are tried at most before the mean is summed in order.
-SKY_DOUBT = 16
 
 
 class Image(Protocol):
@@ -301,13 +299,15 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     if not good:
         return np.float32(0)
 
+    source = getattr(sci, "source", None)
+    frame = source if isinstance(source, LevelledFrame) and source.of_integers else None
+    # what is produced on demand is produced once
+    pixels = sci if frame is not None or isinstance(sci, np.ndarray) else sci[:]
+
     def bands():
         for begin in range(0, sci.shape[0], SKY_ROWS):
             first, last = np.searchsorted(bad, (begin * columns, (begin + SKY_ROWS) * columns))
-            yield sci[begin : begin + SKY_ROWS], bad[first:last] - begin * columns
-
-    source = getattr(sci, "source", None)
-    frame = source if isinstance(source, LevelledFrame) and source.of_integers else None
+            yield pixels[begin : begin + SKY_ROWS], bad[first:last] - begin * columns
 
     def survey(low, high):
         """Sum of the good pixels, what no partial sum exceeds, and the numbers below, in, and above the bins."""
@@ -317,10 +317,7 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
         # columns up to a multiple of the width are 0
         line = np.zeros(-(-columns // SKY_WIDTH) * SKY_WIDTH, dtype=np.float32)
         bins, sums = np.empty(columns, dtype=np.uint32), np.zeros(2)
-        for pixels, places in bands():
-            _survey_lines(
-                pixels, places, low, line, bins, np.empty(SKY_WIDTH), np.empty(SKY_WIDTH), sums, counts
-            )
+        _survey_lines(pixels, bad, low, line, bins, np.empty(SKY_WIDTH), np.empty(SKY_WIDTH), sums, counts)
         numbers = counts.sum(axis=1, dtype=np.int64)
         numbers[1 - low] -= len(bad)
         return float(sums[0]), float(sums[1]), numbers
@@ -330,7 +327,7 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
         # the sky of such an image would be wrong, and all its pixels rejected for it
         raise ValueError("pixels that are not finite numbers")
     if counts[: 2 - SKY_LOW + SKY_LEAST].any():
-        least = min(float(_patched(pixels, places).min()) for pixels, places in bands())
+        least = min(float(_patched(lines, places).min()) for lines, places in bands())
         low = SKY_LEAST if least < SKY_LEAST else math.trunc(least) - 1
     else:
         negative = np.flatnonzero(counts[: 1 - SKY_LOW])
@@ -339,16 +336,17 @@ def sky_mode(sci, flagged: np.ndarray | None = None) -> np.float32:
     # less than its bound as long as the additions are fewer than 2**23
     doubt = 2.0 * 2.0**-24 * reach if good < 2**23 else math.inf
     ends = _histogram_end(total / good - doubt), _histogram_end(total / good + doubt)
-    if low >= SKY_LOW and ends[1] <= min(SKY_HIGH, ends[0] + SKY_DOUBT):
-        modes = {
-            _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low) for high in range(ends[0], ends[1] + 1)
-        }
-        if len(modes) == 1:
-            return modes.pop()
+    if low >= SKY_LOW and ends[1] <= SKY_HIGH:
+        narrow, wide = (counts[1 + low - SKY_LOW : 2 + high - SKY_LOW] for high in ends)
+        # what is highest of all bins, and not the last of any, is so whatever the end
+        if len(narrow) == len(wide) or (len(narrow) > 2 and int(np.argmax(wide)) < len(narrow) - 1):
+            return _mode(narrow, low)
     exact = np.float32(0)
-    for pixels, places in bands():
-        exact = _sequential_total(_patched(pixels, places), exact)
+    for lines, places in bands():
+        exact = _sequential_total(_patched(lines, places), exact)
     high = _histogram_end(np.float32(exact / np.float32(good)))
+    if low >= SKY_LOW and high <= SKY_HIGH:
+        return _mode(counts[1 + low - SKY_LOW : 2 + high - SKY_LOW], low)
     return _mode(survey(low, high)[2][1:-1], low)
 
 

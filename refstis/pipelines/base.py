@@ -283,7 +283,7 @@ def write_record(
     tree["record"] = {
         "product": target.name,
         "inputs": [
-            {"name": record.name, "imsets": record.imsets, "sha256": file_checksum(record.path)}
+            {"name": record.name, "imsets": record.imsets, "sha256": _checksum(record.path)}
             for record in product.inputs
         ],
         "references": [
@@ -292,7 +292,7 @@ def write_record(
                 "name": reference.name,
                 "found": reference.how,
                 "warning": reference.warning,
-                "sha256": file_checksum(reference.path),
+                "sha256": _checksum(reference.path),
             }
             for reference in step.references_used
         ],
@@ -302,6 +302,10 @@ def write_record(
     write_asdf(target.with_suffix(".asdf"), tree)
     with atomic_write(target.with_suffix(".log"), "w") as stream:
         stream.write("\n".join([*(_lines.get() or step.log_records), ""]))
+
+
+def _checksum(path: Path | None) -> str:
+    return "" if path is None else file_checksum(path)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from refstis.calibration import blevcorr
 from refstis.calibration.blevcorr import fit_bias_level, fit_line, masked_medians, subtract_bias_level
 from refstis.calibration.geometry import Overscan, overscan_geometry
+from refstis.calibration.medians import median_network
 
 TRIES = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -285,9 +286,17 @@ def test_hot_values_count_although_they_are_flagged():
     # replacement looks at all pixels, flagged or not
     rows = np.random.default_rng(0).normal(1500, 3, (4, 60))
     rows[2, 30] = 9000
-    virtual = blevcorr._without_hot_values(rows, 5, 50, 5.0)
-    assert virtual.tolist() == replaced(rows.tolist(), 5.0, 5, 50)
-    assert virtual[2, 30] < 1600
+    columns = rows[:, 5:51]
+    good = np.ones(columns.shape, dtype=np.bool_)
+    good[2, 25] = False
+    scatter = blevcorr._scatter(columns, blevcorr.SCATTER_CLIP)
+    by_column, medians, counts = blevcorr._column_medians(rows, 5, 50, 5.0, *scatter, good, median_network(4))
+    expected = np.array(replaced(rows.tolist(), 5.0, 5, 50))[:, 5:51]
+    assert by_column.T.tolist() == expected.tolist()
+    assert by_column[25, 2] < 1600
+    assert counts.tolist() == [4] * 25 + [3] + [4] * 20
+    assert medians[24] == np.median(expected[:, 24])
+    assert medians[25] == np.median(expected[[0, 1, 3], 25])
 
 
 @given(

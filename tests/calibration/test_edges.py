@@ -6,7 +6,7 @@ import pytest
 from refstis.calibration.crcorr import sky_mode
 from refstis.calibration.darkcorr import dark_scale, median_dark
 from refstis.calibration.dqicorr import saturated_pixels
-from refstis.calibration.medians import stack_median
+from refstis.calibration.medians import network_for, stack_medians
 from refstis.calibration.noise import pixel_uncertainty
 from refstis.calibration.reference_image import ReferenceImage, combined_uncertainty
 from refstis.calibration.robust import clip, median_filter_reflected, median_filter_zero_padded
@@ -64,7 +64,7 @@ def test_running_medians_of_a_constant_and_of_one_pixel_that_differs(value):
 def test_the_median_of_equal_frames_is_the_frame(value):
     out = np.empty(SHAPE, dtype=np.float32)
     for number in (1, 2, 5):
-        stack_median(np.stack([full(value)] * number), out)
+        stack_medians(np.stack([full(value)] * number), network_for(number), out)
         np.testing.assert_array_equal(out, full(value))
 
 

@@ -6,7 +6,7 @@ import pytest
 from refstis.calibration.blevcorr import fit_bias_level, fit_line, subtract_bias_level
 from refstis.calibration.crcorr import RejectionParameters, StackImage, reject_cosmic_rays, sky_mode
 from refstis.calibration.geometry import overscan_geometry
-from refstis.calibration.medians import stack_median
+from refstis.calibration.medians import network_for, stack_medians
 from refstis.calibration.reference_image import ReferenceImage
 from refstis.calibration.superbias import (
     add_hot_columns,
@@ -130,7 +130,7 @@ def test_the_sky_of_a_constant_image_lies_in_its_bin(value):
 @pytest.mark.parametrize("value", [-3.0, 0.0, np.inf])
 def test_the_median_of_a_constant_is_the_constant(images, value):
     out = np.empty(SHAPE, dtype=np.float32)
-    stack_median(constant(value, (images, *SHAPE)), out)
+    stack_medians(constant(value, (images, *SHAPE)), network_for(images), out)
     np.testing.assert_array_equal(out, np.float32(value))
 
 
@@ -139,7 +139,7 @@ def test_one_endless_value_does_not_move_the_median_beyond_its_neighbours(images
     values = np.broadcast_to(np.arange(images, dtype=np.float32)[:, None, None], (images, *SHAPE)).copy()
     values[-1] = np.inf
     out = np.empty(SHAPE, dtype=np.float32)
-    stack_median(values, out)
+    stack_medians(values, network_for(images), out)
     np.testing.assert_array_equal(out, np.float32((images - 1) / 2))
 
 

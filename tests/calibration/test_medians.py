@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refstis.calibration import medians
-from refstis.calibration.medians import stack_median
+from refstis.calibration.medians import network_for, stack_medians
 
 VALUES = {
     "noise": lambda generator, shape: generator.normal(0.3, 4.0, shape),
@@ -28,14 +28,14 @@ def test_stacks(kind, few, images, seed):
     out = np.empty((2, 70), dtype=np.float32)
     # both ways of taking it, whatever the number of images
     if few:
-        stack_median(stack, out)
+        stack_medians(stack, network_for(len(stack)), out)
     else:
         bracketed(stack, out)
     np.testing.assert_array_equal(out, np.median(stack, axis=0))
 
 
 def bracketed(stack, out):
-    """The median by brackets, which `stack_median` takes of large stacks alone."""
+    """The median by brackets, which `stack_medians` takes of large stacks alone."""
     block = medians.BLOCK
     floats = [np.empty(block, dtype=np.float32) for _ in range(5)]
     integers = [np.empty(block, dtype=np.int32) for _ in range(3)]
@@ -54,7 +54,7 @@ def bracketed(stack, out):
 def test_large_stacks(images):
     stack = np.random.default_rng(images).normal(1500.0, 5.0, (images, 1, 90)).astype(np.float32)
     out = np.empty((1, 90), dtype=np.float32)
-    stack_median(stack, out)
+    stack_medians(stack, network_for(len(stack)), out)
     np.testing.assert_array_equal(out, np.median(stack, axis=0))
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import os
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -90,18 +89,37 @@ def test_pixels_are_forgotten_with_the_last_of_those_who_share_an_exposure(raw):
         np.testing.assert_array_equal(imset.sci[:], pixels)
 
 
-def test_frames_of_a_file_lie_in_one_piece_of_memory_that_lives_as_long_as_any(raw):
+def test_memory_is_used_again_but_for_that_which_somebody_looks_at(raw):
     exposure = Exposure.open(raw)
-    one, other = exposure.imsets[0].sci[:], exposure.imsets[2].sci[:]
-    assert one.base is other.base
-    assert not np.shares_memory(one, other)
-    kept, piece = one.copy(), weakref.ref(one.base)
+    refstis.datamodels.exposure._spare.clear()
     with exposure.held():
-        pass
+        view, other = exposure.imsets[0].sci[5:7], exposure.imsets[2].sci.source
+        kept, memory = view.copy(), other.array.ctypes.data
+    assert memory in {array.ctypes.data for array in refstis.datamodels.exposure._spare}
+    assert not any(np.shares_memory(view, array) for array in refstis.datamodels.exposure._spare)
+    with exposure.held():
+        exposure.imsets[1].sci[:]
+        assert memory in {imset.sci.source.array.ctypes.data for imset in exposure.imsets}
     # a view that somebody still has keeps what it shows
-    np.testing.assert_array_equal(one, kept)
-    del one, other
-    assert piece() is None
+    np.testing.assert_array_equal(view, kept)
+
+
+def test_rows_come_from_the_file_as_from_memory(raw):
+    exposure, whole = Exposure.open(raw), Exposure.open(raw)
+    with whole.held():
+        for one, two in zip(exposure.imsets, whole.imsets, strict=True):
+            for window in ((slice(0, 3), slice(0, 5)), (slice(7, 9), slice(2, 4)), (slice(1, 1), slice(0, 4))):
+                np.testing.assert_array_equal(one.sci[window], two.sci[window])
+                assert one.sci.source.array is None
+
+
+def test_a_file_that_is_changed_between_two_looks_is_refused(raw):
+    exposure = Exposure.open(raw)
+    exposure.imsets[0].sci[0]
+    with fits.open(raw, mode="update") as hdus:
+        hdus["SCI", 2].data[0, 0] = 12345
+    with pytest.raises(InputError, match=rf"{raw.name}: was changed while it was in use"):
+        exposure.imsets[1].sci[0]
 
 
 def test_pixels_are_read_when_they_are_asked_for(raw):
