@@ -43,6 +43,7 @@ class RawHeader:
     def __init__(self, cards: bytes, source: str):
         self._cards = cards
         self._source = source
+        self._values: dict[str, Any] = {}
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -65,6 +66,8 @@ class RawHeader:
         return iter(self._index)
 
     def __getitem__(self, keyword: str) -> Any:
+        if keyword in self._values:
+            return self._values[keyword]
         begin = self._index[keyword]
         following = self._cards[begin + CARD : begin + CARD + 8]
         try:
@@ -72,7 +75,8 @@ class RawHeader:
                 return self._parsed[keyword]
             card = self._cards[begin : begin + CARD]
             value = _simple_value(card)
-            return parse_header(card).get(keyword) if value is None else value
+            self._values[keyword] = parse_header(card).get(keyword) if value is None else value
+            return self._values[keyword]
         except (ValueError, fits.VerifyError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{self._source}: keyword {keyword} cannot be read ({error}). Repair the header or retrieve "

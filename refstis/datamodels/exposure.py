@@ -8,9 +8,9 @@ import sys
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,6 +231,7 @@ class Exposure:
     inputs: tuple[InputRecord, ...] = ()
     procedure: tuple[str, ...] = ()
     input_dq: tuple[Pixels, ...] = ()
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False)
 
     crds_observatory = "hst"
 
@@ -385,6 +386,26 @@ class Exposure:
             imsets=self.imsets if imsets is None else tuple(imsets),
             procedure=self.procedure if procedure is None else (*self.procedure, procedure),
         )
+
+    def remember(self, question: Hashable, answer: Callable[[], Exposure]) -> Exposure:
+        """What a stage makes of this exposure, made once: in a month every bias goes into two products.
+
+        Parameters
+        ----------
+        question : hashable
+            The stage, with everything that its answer depends on besides the exposure.
+        answer : callable
+            Makes it.
+
+        Returns
+        -------
+        Exposure
+            To equal questions always the same object.
+        """
+        if question not in self._known:
+            # of two threads that ask at a time, both get the answer of the first
+            self._known.setdefault(question, answer())
+        return self._known[question]
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -25,8 +25,6 @@ class Pixels:
         Gives the array of the window (rows, columns), two slices with start and stop.
     constant : float, optional
         The value of every pixel, where all are equal by construction (a null HDU).
-    known : dict, optional
-        What is known of these pixels already; see `remember`.
 
     Attributes
     ----------
@@ -48,13 +46,12 @@ class Pixels:
         dtype,
         produce: Callable[[slice, slice], np.ndarray],
         constant: float | None = None,
-        known: dict[Hashable, Any] | None = None,
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(dtype)
         self.constant = constant
         self.source = produce
-        self._known = {} if known is None else known
+        self._known: dict[Hashable, Any] = {}
 
     @classmethod
     def of(cls, array: np.ndarray) -> Pixels:

@@ -53,28 +53,34 @@ class BlevCorrStep(RefstisStep):
         """
         exposure = self.open(exposure)
         ccd = ccd_parameters(self, exposure)
-        done = with_ccd_keywords(exposure, ccd)
         if exposure.done("BLEVCORR"):
             logger.info("%s: BLEVCORR is COMPLETE already.", exposure.name)
-            return done.map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
-
-        sources: list[str] = []
-
-        def subtract(imset: Imset) -> Imset:
-            if not imset.good:
-                return imset
-            within = None if self.clip is None else self.clip * ccd.readnoise / ccd.gain
-            trimmed, source = _subtract(exposure, imset, ccd, within, self.row_signal)
-            sources.append(source)
-            return _with_uncertainty(trimmed, ccd, 0.0)
-
-        done = done.map_imsets(subtract)
-        source = sources[0] if sources else "no image set is good"
-        return done.changed(
-            {"BLEVCORR": "COMPLETE"},
-            procedure=f"The bias level was subtracted from every frame ({source}) and the overscan cut off.",
-            history=[f"BLEVCORR complete: {source}"],
+            return with_ccd_keywords(exposure, ccd).map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
+        return exposure.remember(
+            ("blevcorr", ccd, self.clip, self.row_signal),
+            lambda: _levelled(exposure, ccd, self.clip, self.row_signal),
         )
+
+
+def _levelled(exposure, ccd, clip, row_signal):
+    """The exposure trimmed and without its bias level."""
+    sources: list[str] = []
+
+    def subtract(imset: Imset) -> Imset:
+        if not imset.good:
+            return imset
+        within = None if clip is None else clip * ccd.readnoise / ccd.gain
+        trimmed, source = _subtract(exposure, imset, ccd, within, row_signal)
+        sources.append(source)
+        return _with_uncertainty(trimmed, ccd, 0.0)
+
+    done = with_ccd_keywords(exposure, ccd).map_imsets(subtract)
+    source = sources[0] if sources else "no image set is good"
+    return done.changed(
+        {"BLEVCORR": "COMPLETE"},
+        procedure=f"The bias level was subtracted from every frame ({source}) and the overscan cut off.",
+        history=[f"BLEVCORR complete: {source}"],
+    )
 
 
 def _subtract(exposure, imset, ccd, mean_within, row_signal):
@@ -96,10 +102,9 @@ def _subtract(exposure, imset, ccd, mean_within, row_signal):
     corner = rows.start, columns.start
     shape = rows.stop - rows.start, columns.stop - columns.start
     flags = None if imset.dq.constant == 0 else imset.dq
-    settings = flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal
-    fit, known = raw.remember(("blevcorr", *settings), lambda: (fit_bias_level(raw, *settings), {}))
+    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal)
     trimmed = imset.with_pixels(
-        sci=Pixels(shape, np.float32, LevelledFrame(raw, fit.level, fit.drift, corner), known=known),
+        sci=Pixels(shape, np.float32, LevelledFrame(raw, fit.level, fit.drift, corner)),
         err=imset.err.window(*corner, shape),
         # image sets that share their flags go on sharing them
         dq=imset.dq.window(*corner, shape),

@@ -46,30 +46,31 @@ class DqiCorrStep(RefstisStep):
         opt_elem = str(exposure.primary.get("OPT_ELEM", "")).strip()
         bad = read_bad_pixels(table, opt_elem) if table and not table.dummy else None
 
-        masks: dict[tuple, Pixels | None] = {}
-
-        def flag(imset: Imset) -> Imset:
-            if not imset.good:
-                return imset
-            key = imset.sci.shape, imset.grid
-            if key not in masks:
-                masks[key] = _table_mask(exposure, imset, bad)
-            mask, saturate = masks[key], ccd.saturate
-            return imset.with_pixels(
-                dq=imset.sci.remember(
-                    ("dqicorr", imset.dq, mask, saturate), lambda: _flagged(imset, mask, saturate)
-                )
-            )
-
         state = "SKIPPED" if table is not None and table.dummy else "COMPLETE"
         source = "saturation only" if bad is None or not bad.runs else f"saturation and {reference.name}"
-        done = with_ccd_keywords(exposure, ccd).map_imsets(flag)
-        return done.changed(
-            {"DQICORR": state},
-            procedure=f"Data quality was initialized ({source}; raw values above {ccd.saturate:g} DN count as "
-            "saturated).",
-            history=[f"DQICORR {state.lower()}: {source}; SATURATE {ccd.saturate:g} DN"],
+        return exposure.remember(
+            ("dqicorr", ccd, bad, state, source), lambda: _initialized(exposure, ccd, bad, state, source)
         )
+
+
+def _initialized(exposure, ccd, bad, state, source):
+    """The exposure with its flags."""
+    masks: dict[tuple, Pixels | None] = {}
+
+    def flag(imset: Imset) -> Imset:
+        if not imset.good:
+            return imset
+        key = imset.sci.shape, imset.grid
+        if key not in masks:
+            masks[key] = _table_mask(exposure, imset, bad)
+        return imset.with_pixels(dq=_flagged(imset, masks[key], ccd.saturate))
+
+    done = with_ccd_keywords(exposure, ccd).map_imsets(flag)
+    return done.changed(
+        {"DQICORR": state},
+        procedure=f"Data quality was initialized ({source}; raw values above {ccd.saturate:g} DN count as saturated).",
+        history=[f"DQICORR {state.lower()}: {source}; SATURATE {ccd.saturate:g} DN"],
+    )
 
 
 def _table_mask(exposure, imset, bad):

@@ -59,6 +59,11 @@ class TempCorrStep(RefstisStep):
             return dark.changed(
                 procedure="Side 1: the CCD was temperature controlled and the darks were not scaled."
             )
+        if self.temperature_table:  # it may warn
+            return self._at_reference(dark)
+        return dark.remember(("tempcorr", self.slope, self.reference), lambda: self._at_reference(dark))
+
+    def _at_reference(self, dark):
         imsets = [self._scaled(dark, imset, version) for version, imset in enumerate(dark.imsets, start=1)]
         law = f"1 / (1 + {self.slope:g} (OCCDHTAV - {self.reference:g} C))"
         return dark.changed(
@@ -91,12 +96,7 @@ class TempCorrStep(RefstisStep):
         # a frame that is levelled when it is read is scaled in the same step
         scaled = sci.source.times(np.float32(factor)) if isinstance(sci.source, LevelledFrame) else None
         return imset.with_pixels(
-            sci=Pixels(
-                sci.shape,
-                np.float32,
-                scaled or (lambda y, x: sci[y, x] * np.float32(factor)),
-                known=sci.remember(("tempcorr", factor), dict),
-            ),
+            sci=Pixels(sci.shape, np.float32, scaled or (lambda y, x: sci[y, x] * np.float32(factor))),
             err=Pixels(err.shape, np.float32, lambda y, x: scale_uncertainty(err[y, x], factor)),
         )
 
