@@ -581,13 +581,26 @@ def _iterate(
 
 
 @njit(nogil=True, cache=True)
-def _has_hit(rate, guess, sky, rog2, sig2):
-    """Whether any pixel of a line of a bias is beyond its limit."""
-    zero, count = np.float32(0), np.int32(0)
+def _least(values, side_by_side):
+    """Least of the values that are numbers; infinity where none is. The other array is scratch."""
+    side_by_side[:] = np.inf
+    for begin in range(0, values.shape[0], LOOKED_AT):
+        part = values[begin : begin + LOOKED_AT]
+        for k in range(part.shape[0]):
+            side_by_side[k] = part[k] if part[k] < side_by_side[k] else side_by_side[k]
+    least = np.float32(np.inf)
+    for k in range(LOOKED_AT):
+        least = min(least, side_by_side[k])
+    return least
+
+
+@njit(nogil=True, cache=True)
+def _may_have_hit(rate, guess, limit):
+    """Whether the square of the deviation of any pixel of a line is beyond a limit."""
+    count = np.int32(0)
     for x in range(rate.shape[0]):
-        g = guess[x]
-        d = rate[x] - g
-        count += np.int32(d * d > sig2 * (rog2 + max(g + sky, zero)))
+        d = rate[x] - guess[x]
+        count += np.int32(d * d > limit)
     return count > 0
 
 
@@ -627,6 +640,10 @@ def _iterate_biases(
     # places of the pixels of an image that are not used, and the sums there
     rejected, kept = np.empty((mask.size, 2), dtype=np.int32), np.empty((mask.size, 2), dtype=np.float32)
     flags, places = np.empty(columns, dtype=np.uint8), np.empty(LOOKED_AT, dtype=np.int64)
+    # no limit of a line is below that of its least guess: sums and products round in the order of their terms
+    least, side_by_side = np.empty(rows, dtype=np.float32), np.empty(LOOKED_AT, dtype=np.float32)
+    for y in range(rows):
+        least[y] = _least(guess[y], side_by_side)
     found = 0
     for begin in range(0, rows, BLOCK_ROWS):
         end = min(begin + BLOCK_ROWS, rows)
@@ -637,7 +654,7 @@ def _iterate_biases(
             rog2, count = noise[n] * noise[n], 0
             for y in range(low, high):
                 line = stack[n, y, :columns]
-                if not _has_hit(line, guess[y], sky[n], rog2, sig2):
+                if not _may_have_hit(line, guess[y], sig2 * (rog2 + max(least[y] + sky[n], zero))):
                     continue
                 _flag_line(
                     line, guess[y], guess[y], False, one, sky[n], one, noise[n], zero, sig2, psig2, flags
