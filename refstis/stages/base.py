@@ -21,6 +21,10 @@ __all__ = ["RefstisStep"]
 
 logger = logging.getLogger(__name__)
 
+# Parameters of steps, by class and values, as stpipe gives them; and how many are remembered.
+_known_parameters: dict[tuple[type, bool, str], dict] = {}
+MOST_KNOWN = 256
+
 
 class RefstisStep(Step):
     """Base of the stages: offline by default, never changes its input, one rule for output names."""
@@ -65,6 +69,23 @@ class RefstisStep(Step):
             The empty configuration.
         """
         return cls._empty_config()
+
+    @classmethod
+    @functools.cache
+    def load_spec_file(cls, **kwargs):
+        """Specification of the parameters, parsed once: stpipe asks for it several times for each product.
+
+        Parameters
+        ----------
+        **kwargs
+            What stpipe's own takes.
+
+        Returns
+        -------
+        configobj.ConfigObj
+            The specification, which nobody changes.
+        """
+        return super().load_spec_file(**kwargs)
 
     @classmethod
     def _get_crds_parameters(cls, dataset):  # noqa: ARG003 - stpipe's signature
@@ -145,12 +166,14 @@ class RefstisStep(Step):
         }
         # stpipe parses the specification and checks all values against it, several times for each product
         names = _parameter_names(type(self), full_spec)  # type: ignore[arg-type]  # a class can be hashed
-        state = full_spec, repr([getattr(self, name, None) for name in names])
-        known = getattr(self, "_known_parameters", None)
-        if known is None or known[0] != state:
-            known = self._known_parameters = state, super().get_pars(full_spec=full_spec)
+        state = type(self), full_spec, repr([getattr(self, name, None) for name in names])
+        if state not in _known_parameters:
+            while len(_known_parameters) >= MOST_KNOWN:
+                _known_parameters.pop(next(iter(_known_parameters)), None)
+            _known_parameters[state] = super().get_pars(full_spec=full_spec)
         parameters = {
-            key: list(value) if isinstance(value, list) else value for key, value in known[1].items()
+            key: list(value) if isinstance(value, list) else value
+            for key, value in _known_parameters[state].items()
         }
         # hooks may be given as classes or instances; a file of parameters holds their names
         hooks = {key: [_hook_name(hook) for hook in parameters[key]] for key in HOOKS if key in parameters}
