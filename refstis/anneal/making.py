@@ -325,6 +325,7 @@ def _subtracted(task: Task, share: dict[str, Any]):
     """
     from refstis.datamodels.exposure import Exposure
     from refstis.stages import BiasCorrStep, BlevCorrStep, CleanOverscanStep, DqiCorrStep
+    from refstis.stages.base import RefstisStep
 
     given = {one["name"]: one.get("parameters", {}) for one in task.subtraction.get("steps", [])}
     references: dict[Any, None] = {}
@@ -341,19 +342,21 @@ def _subtracted(task: Task, share: dict[str, Any]):
 
     def subtract(part: Sequence[Source]) -> None:
         superbias = part[0].superbias
+        # as parts of something, they do not tell their parameters anew for every dark
+        whole = RefstisStep("biassub")
         stages = (
-            DqiCorrStep(**given.get("dqicorr", {})),
-            BlevCorrStep(**given.get("blevcorr", {})),
-            BiasCorrStep(override_biasfile=superbias, **given.get("biascorr", {})),
+            DqiCorrStep(parent=whole, **given.get("dqicorr", {})),
+            BlevCorrStep(parent=whole, **given.get("blevcorr", {})),
+            BiasCorrStep(parent=whole, override_biasfile=superbias, **given.get("biascorr", {})),
         )
         for one in part:
             # stpipe collects garbage before every stage: what was opened meanwhile is set aside
             gc.freeze()
             exposure, before = raws.pop(one.path)
-            for stage in stages:
-                exposure = stage.run(exposure)
-            used = (ref for stage in stages for ref in stage.references_used)
-            share[one.path] = exposure, (*before, *used)
+            with exposure.held():
+                for stage in stages:
+                    exposure = stage.run(exposure)
+            share[one.path] = exposure, (*before, *whole.references_used)
 
     weeks: dict[tuple[str, str], list[Source]] = {}
     for one in task.sources:
