@@ -225,7 +225,7 @@ def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
 
 @njit(nogil=True, cache=True)
 def _fit_line(x, values, counts):
-    """As `fit_line`, through the points whose count is above 0: whether there is a line, its slope and its value at 0."""
+    """As `fit_line`, through points whose count is above 0: whether there is a line, its slope, its value at 0."""
     n, sum_x, sum_v, sum_xv, sum_xx = 0, 0.0, 0.0, 0.0, 0.0
     for k in range(x.shape[0]):
         if counts[k] > 0:
@@ -353,7 +353,9 @@ def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
     )
     if mean_within is not None:
         medians, counts = _means_near(by_column, np.ascontiguousarray(good.T), medians, mean_within)
-    found, slope, _ = _fit_line(np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2, medians, counts)
+    found, slope, _ = _fit_line(
+        np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2, medians, counts
+    )
     return slope if found else 0.0
 
 

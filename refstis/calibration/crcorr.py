@@ -72,8 +72,8 @@ SKY_WIDTH, SKY_GROUP = 64, 8
 class Image(Protocol):
     """Anything that gives an array for a window and has a shape: an array, or pixels produced on demand.
 
-    What can tell its `source`, a frame less its bias level, is asked for the histogram of that; what can `remember`, for
-    what follows from it.
+    What can tell its `source`, a frame less its bias level, is asked for the histogram of that; what can `remember`,
+    for what follows from it.
     """
 
     @property
@@ -587,7 +587,7 @@ def _least(values, side_by_side):
     for begin in range(0, values.shape[0], LOOKED_AT):
         part = values[begin : begin + LOOKED_AT]
         for k in range(part.shape[0]):
-            side_by_side[k] = part[k] if part[k] < side_by_side[k] else side_by_side[k]
+            side_by_side[k] = min(side_by_side[k], part[k])
     least = np.float32(np.inf)
     for k in range(LOOKED_AT):
         least = min(least, side_by_side[k])

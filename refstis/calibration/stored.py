@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -13,23 +15,24 @@ ROWS_AT_ONCE = 16
 NUMBERS_AT_ONCE = 2**16
 
 # From unistd.h: descriptor, memory, number of bytes, and place in the file; gives the number of bytes read.
-_pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 
 
 def _as_pointer(context, builder, signature, arguments):
     return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
 
-@intrinsic
-def _uint16_at(_typing, _address):
-    """Pointer to the unsigned 16-bit numbers at an address."""
+def _to_uint16(_typing, _address):
     return types.CPointer(types.uint16)(types.uintp), _as_pointer
 
 
-@intrinsic
-def _float32_at(_typing, _address):
-    """Pointer to the float32 numbers at an address."""
+def _to_float32(_typing, _address):
     return types.CPointer(types.float32)(types.uintp), _as_pointer
+
+
+# Pointers to the numbers at an address.
+_uint16_at: Any = intrinsic(_to_uint16)
+_float32_at: Any = intrinsic(_to_float32)
 
 
 @njit(nogil=True, cache=True)

@@ -627,8 +627,8 @@ class _File:
         count = stream.readinto(stored.data.cast("B"))
         if count != stored.nbytes:
             raise InputError(
-                f"{self.path}: the pixels end after {begin + (count or 0)} of {begin + stored.nbytes} bytes; the file was "
-                "cut short while it was in use. Copy it again and run again."
+                f"{self.path}: the pixels end after {begin + (count or 0)} of {begin + stored.nbytes} bytes; the file "
+                "was cut short while it was in use. Copy it again and run again."
             )
 
     def read_raw(self, stream: FileIO, begins: Sequence[int], frames: Sequence[np.ndarray]) -> None:
@@ -665,6 +665,14 @@ class _File:
 _spare: deque[np.ndarray] = deque(maxlen=MOST_SPARE)
 
 
+def _memory(shape, dtype):
+    with suppress(IndexError):
+        array = _spare.pop()
+        if array.shape == shape and array.dtype == dtype:
+            return array
+    return np.empty(shape, dtype)
+
+
 class StoredPixels:
     """Pixels of one image HDU, which stay in the file: rows are read when they are asked for.
 
@@ -676,6 +684,13 @@ class StoredPixels:
         Header of the HDU.
     begin : int
         Place of its first byte in the file.
+
+    Attributes
+    ----------
+    array : numpy.ndarray or None
+        All pixels, where they are in memory.
+    users : int
+        How many want them to stay there.
     """
 
     def __init__(self, file: _File, header, begin: int):
@@ -683,12 +698,12 @@ class StoredPixels:
         self.shape = int(header["NAXIS2"]), int(header["NAXIS1"])
         self.dtype = _pixel_dtype(header)
         self.array: np.ndarray | None = None
-        self._users = 0
+        self.users = 0
         file.images.append(self)
 
     def __call__(self, rows, columns):
         array = self.array
-        if array is None and self._users:
+        if array is None and self.users:
             array = self._kept()
         if array is not None:
             return array[rows, columns]
@@ -706,8 +721,8 @@ class StoredPixels:
             1 for another one, -1 for one less.
         """
         with self.file.lock:
-            self._users += users
-            if self._users:
+            self.users += users
+            if self.users:
                 return
             array, self.array = self.array, None
         # but for views that somebody still has
@@ -721,9 +736,9 @@ class StoredPixels:
                 raw = self.dtype == np.uint16
                 wanted = [
                     one for one in self.file.images
-                    if one is self or (raw and one.dtype == np.uint16 and one._users and one.array is None)
+                    if one is self or (raw and one.dtype == np.uint16 and one.users and one.array is None)
                 ]  # fmt: skip
-                arrays = [one._memory() for one in wanted]
+                arrays = [_memory(one.shape, one.dtype) for one in wanted]
                 with self.file.opened() as stream:
                     if raw:
                         self.file.read_raw(stream, [one.begin for one in wanted], arrays)
@@ -732,13 +747,6 @@ class StoredPixels:
                 for one, array in zip(wanted, arrays, strict=True):
                     one.array = array
             return self.array
-
-    def _memory(self):
-        with suppress(IndexError):
-            array = _spare.pop()
-            if array.shape == self.shape and array.dtype == self.dtype:
-                return array
-        return np.empty(self.shape, self.dtype)
 
     def _read(self, stream, first, pixels):
         """Read some rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -16,7 +16,7 @@ from refstis.datamodels.exposure import StoredPixels
 __all__ = ["FrameStack"]
 
 
-class FrameStack(tuple[StackImage, ...]):
+class FrameStack(Sequence[StackImage]):
     """Images to be combined; lines of raw frames less their bias levels come right from the files, in one step.
 
     Parameters
@@ -25,24 +25,26 @@ class FrameStack(tuple[StackImage, ...]):
         The images.
     """
 
-    def __new__(cls, images: Iterable[StackImage]):
-        """Make one; see the class."""
-        self = super().__new__(cls, images)
-        self._direct = [n for n, image in enumerate(self) if _is_direct(image.sci)]
-        if self._direct:
-            frames = [self[n].sci.source for n in self._direct]
-            self._raws = [frame.raw.source for frame in frames]
-            self._begins = np.array([raw.begin for raw in self._raws], dtype=np.int64)
-            self._columns = np.array([raw.shape[1] for raw in self._raws], dtype=np.int64)
-            self._corners = np.array([frame.corner for frame in frames], dtype=np.int64)
-            self._level = np.array([frame.level for frame in frames])
-            self._drift = np.array([frame.drift for frame in frames])
-            # they stay where they are as long as the frames are there
-            self._biases = np.array(
-                [0 if frame.bias is None else frame.bias.ctypes.data for frame in frames], dtype=np.uint64
-            )
-            self._factors = np.array([frame.factor for frame in frames], dtype=np.float32)
-        return self
+    def __init__(self, images: Iterable[StackImage]):
+        self._images = tuple(images)
+        direct = [(n, found) for n, image in enumerate(self._images) if (found := _stored(image.sci))]
+        frames = [frame for _, (frame, _) in direct]
+        self._raws = [raw for _, (_, raw) in direct]
+        self._places = np.array([n for n, _ in direct], dtype=np.int64)
+        self._begins = np.array([raw.begin for raw in self._raws], dtype=np.int64)
+        self._columns = np.array([raw.shape[1] for raw in self._raws], dtype=np.int64)
+        self._corners = np.array([frame.corner for frame in frames], dtype=np.int64)
+        self._level = np.array([frame.level for frame in frames])
+        self._drift = np.array([frame.drift for frame in frames])
+        # they stay where they are as long as the frames are there
+        self._biases = np.array([_address(frame.bias) for frame in frames], dtype=np.uint64)
+        self._factors = np.array([frame.factor for frame in frames], dtype=np.float32)
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, index):
+        return self._images[index]
 
     def put_rows(self, rows: slice, out: np.ndarray, less: np.ndarray, divisors: np.ndarray) -> None:
         """Put some lines of all images, less a constant of each and divided by another, into a stack.
@@ -62,34 +64,38 @@ class FrameStack(tuple[StackImage, ...]):
             Where a file cannot be read any more.
         """
         direct = self._put_direct(rows, out, less, divisors)
-        for n, image in enumerate(self):
+        for n, image in enumerate(self._images):
             if n not in direct:
                 put_rows(image.sci, rows, out[n], less[n], divisors[n])
 
     def _put_direct(self, rows, out, less, divisors):
-        """Put what lies in files or in memory as it stands there; return the numbers of these images."""
-        if not self._direct:
+        """Put what lies in files or in memory as it stands there; return the places of these images."""
+        if not self._raws:
             return frozenset()
         # what is in memory stays there as long as it is listed here
         arrays = [raw.array for raw in self._raws]
-        addresses = np.array([0 if array is None else array.ctypes.data for array in arrays], dtype=np.uint64)
+        addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
         with ExitStack() as stack:
             files = {raw.file for raw, array in zip(self._raws, arrays, strict=True) if array is None}
             opened = {file: stack.enter_context(file.opened()).fileno() for file in files}
             descriptors = np.array([opened.get(raw.file, -1) for raw in self._raws], dtype=np.int32)
             number = put_levelled(
                 addresses, descriptors, self._begins, self._columns, self._corners, rows.start, rows.stop, self._level,
-                self._drift, self._biases, self._factors, np.array(self._direct), less, divisors, out,
+                self._drift, self._biases, self._factors, self._places, less, divisors, out,
             )  # fmt: skip
         # one that could not be read is asked for by itself, and tells what is wrong
-        return frozenset(self._direct[:number])
+        return frozenset(self._places[:number].tolist())
 
 
-def _is_direct(pixels) -> bool:
-    """Whether an image is a raw frame as it stands in a file, less its bias level."""
+def _stored(pixels) -> tuple[LevelledFrame, StoredPixels] | None:
+    """A raw frame as it stands in a file, and what is done to its lines; None where an image is something else."""
     frame = getattr(pixels, "source", None)
     if not isinstance(frame, LevelledFrame) or not hasattr(os, "pread"):
-        return False
+        return None
     raw = getattr(frame.raw, "source", None)
-    bias = frame.bias is None or (frame.bias.dtype == np.float32 and frame.bias.flags.c_contiguous)
-    return isinstance(raw, StoredPixels) and raw.dtype == np.uint16 and bias
+    plain = frame.bias is None or (frame.bias.dtype == np.float32 and frame.bias.flags.c_contiguous)
+    return (frame, raw) if isinstance(raw, StoredPixels) and raw.dtype == np.uint16 and plain else None
+
+
+def _address(array: np.ndarray | None) -> int:
+    return 0 if array is None else array.ctypes.data

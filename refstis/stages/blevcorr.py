@@ -55,7 +55,9 @@ class BlevCorrStep(RefstisStep):
         ccd = ccd_parameters(self, exposure)
         if exposure.done("BLEVCORR"):
             logger.info("%s: BLEVCORR is COMPLETE already.", exposure.name)
-            return with_ccd_keywords(exposure, ccd).map_imsets(lambda imset: _with_uncertainty(imset, ccd, ccd.bias))
+            return with_ccd_keywords(exposure, ccd).map_imsets(
+                lambda imset: _with_uncertainty(imset, ccd, ccd.bias)
+            )
         return exposure.remember(
             ("blevcorr", ccd, self.clip, self.row_signal),
             lambda: _levelled(exposure, ccd, self.clip, self.row_signal),
@@ -102,7 +104,9 @@ def _subtract(exposure, imset, ccd, mean_within, row_signal):
     corner = rows.start, columns.start
     shape = rows.stop - rows.start, columns.stop - columns.start
     flags = None if imset.dq.constant == 0 else imset.dq
-    fit = fit_bias_level(raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal)
+    fit = fit_bias_level(
+        raw, flags, geometry, imset.sdqflags, ccd.bias, ccd.blev_clip, mean_within, row_signal
+    )
     trimmed = imset.with_pixels(
         sci=Pixels(shape, np.float32, LevelledFrame(raw, fit.level, fit.drift, corner)),
         err=imset.err.window(*corner, shape),

@@ -108,7 +108,11 @@ def test_rows_come_from_the_file_as_from_memory(raw):
     exposure, whole = Exposure.open(raw), Exposure.open(raw)
     with whole.held():
         for one, two in zip(exposure.imsets, whole.imsets, strict=True):
-            for window in ((slice(0, 3), slice(0, 5)), (slice(7, 9), slice(2, 4)), (slice(1, 1), slice(0, 4))):
+            for window in (
+                (slice(0, 3), slice(0, 5)),
+                (slice(7, 9), slice(2, 4)),
+                (slice(1, 1), slice(0, 4)),
+            ):
                 np.testing.assert_array_equal(one.sci[window], two.sci[window])
                 assert one.sci.source.array is None
 
