@@ -142,9 +142,14 @@ def _replace_above(rows, limit, first, last):
                 end = last
                 begin = max(end - width + 1, 0)
             n = end - begin + 1
-            work[:n] = rows[j, begin : end + 1]
-            ordered = np.sort(work[:n])
-            middle = ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2.0
+            for m in range(n):
+                # each goes to its place among those before it, behind them where it is no number
+                value, k = rows[j, begin + m], m
+                while k > 0 and (work[k - 1] > value or np.isnan(work[k - 1])):
+                    work[k] = work[k - 1]
+                    k -= 1
+                work[k] = value
+            middle = work[n // 2] if n % 2 else (work[n // 2 - 1] + work[n // 2]) / 2.0
             rows[j, i] = np.float64(np.float32(middle))
 
 

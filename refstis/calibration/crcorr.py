@@ -420,17 +420,17 @@ def _flag_line(rate, guess, variance, use_variance, efac, sky, gain, noise, scal
         flags[x] = np.uint8(d * d > limit) | (np.uint8(not (d * d <= psig2 * near)) << np.uint8(1))
 
 
-@njit(nogil=True, cache=True)
-def _neighbours(radius):
+def _neighbours(radius: float) -> np.ndarray:
     """Rows and columns from a pixel to those within the radius."""
-    width = int(np.float64(radius) + 1e-5)
-    places = [
-        (j, i)
-        for j in range(-width, width + 1)
-        for i in range(-width, width + 1)
-        if not np.float32(i * i + j * j) > radius * radius
-    ]
-    return np.array(places)
+    width = _width(radius)
+    side = range(-width, width + 1)
+    limit = np.float32(radius) * np.float32(radius)
+    return np.array([(j, i) for j in side for i in side if not np.float32(i * i + j * j) > limit])
+
+
+def _width(radius: float) -> int:
+    """Rows or columns that the radius reaches."""
+    return math.trunc(float(np.float32(radius)) + 1e-5)
 
 
 @njit(nogil=True, cache=True)
@@ -529,8 +529,8 @@ def _add_variance_of_line(rate, efac, sky, gain, noise, scale, state, variance):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _iterate(
-    stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded, has_excluded,
-    last, first_row, last_row, total, weight, scatter, rejections, bits,
+    stack, guess, variance, use_variance, efac, sky, gain, noise, scale, sig2, psig2, neighbours, width, excluded,
+    has_excluded, last, first_row, last_row, total, weight, scatter, rejections, bits,
 ):  # fmt: skip
     """One iteration over a tile: mark each image by the guess and add what is used, image after image.
 
@@ -541,8 +541,6 @@ def _iterate(
     radius. Where pixels are excluded they may follow from all rows before, and the tile is one block.
     """
     rows, columns = guess.shape
-    neighbours = _neighbours(radius)
-    width = int(np.float64(radius) + 1e-5)
     height = rows if has_excluded.any() else min(BLOCK_ROWS, rows)
     # flags of a block and of what is near it, with a margin where no pixel is ever flagged
     flags = np.zeros((height + 4 * width, columns + 2 * width), dtype=np.uint8)
@@ -630,12 +628,12 @@ def _reject(mask, y, x, state, rejected, count):
 
 @njit(nogil=True, cache=True)
 def _iterate_biases(
-    stack, guess, sky, noise, sig2, psig2, radius, last, first_row, last_row, total, weight, scatter, rejections, bits,
+    stack, guess, sky, noise, sig2, psig2, neighbours, width, last, first_row, last_row, total, weight, scatter,
+    rejections, bits,
 ):  # fmt: skip
     """As `_iterate`, of images with gain and exposure factor 1, without multiplicative noise and exclusions."""
     rows, columns = guess.shape
-    neighbours = _neighbours(radius)
-    width, zero, one = int(np.float64(radius) + 1e-5), np.float32(0), np.float32(1)
+    zero, one = np.float32(0), np.float32(1)
     mask = np.zeros((BLOCK_ROWS + 2 * width, columns), dtype=np.uint8)
     # places of the pixels of an image that are not used, and the sums there
     rejected, kept = np.empty((mask.size, 2), dtype=np.int32), np.empty((mask.size, 2), dtype=np.float32)
@@ -717,8 +715,8 @@ def _scaled_sums(mean, scatter, weight, exptime, sky, sci, err):
 
 @njit(nogil=True, cache=True)
 def _combine(
-    stack, network, guess, variance, from_minimum, efac, sky, gain, noise, scale, sig2, psig2, radius, excluded,
-    has_excluded, plain, first_row, last_row, exptime, total_sky, sci, err, rejected, bits,
+    stack, network, guess, variance, from_minimum, efac, sky, gain, noise, scale, sig2, psig2, neighbours, width,
+    excluded, has_excluded, plain, first_row, last_row, exptime, total_sky, sci, err, rejected, bits,
 ):  # fmt: skip
     """Combine the rows of a tile; its rows first_row to last_row go to the arrays behind.
 
@@ -734,14 +732,14 @@ def _combine(
         total[:], weight[:], scatter[:] = 0, 0, 0
         if plain and not from_minimum:
             count = _iterate_biases(
-                stack, guess, sky, noise, sig2[iteration], psig2, radius, last, first_row, last_row, total, weight,
-                scatter, rejections, bits,
+                stack, guess, sky, noise, sig2[iteration], psig2, neighbours, width, last, first_row, last_row, total,
+                weight, scatter, rejections, bits,
             )  # fmt: skip
         else:
             count = _iterate(
                 stack, guess, variance, from_minimum and iteration == 0, efac, sky, gain, noise, scale, sig2[iteration],
-                psig2, radius, excluded, has_excluded, last, first_row, last_row, total, weight, scatter, rejections,
-                bits,
+                psig2, neighbours, width, excluded, has_excluded, last, first_row, last_row, total, weight, scatter,
+                rejections, bits,
             )  # fmt: skip
         _means(total, weight, np.float32(0 if last else np.nan), guess)
     inner = slice(first_row, last_row)
@@ -754,7 +752,7 @@ def _combine(
 
 def _halo(parameters):
     """Rows that a tile's edge needs of its neighbours: one radius for each iteration."""
-    return math.trunc(parameters.radius + 1e-5) * len(parameters.sigmas)
+    return _width(parameters.radius) * len(parameters.sigmas)
 
 
 class _Stack:
@@ -843,9 +841,9 @@ class _Stack:
         sigmas = np.array(parameters.sigmas, dtype=np.float32)
         count = _combine(
             stack, network_for(len(images)), guess, variance, from_minimum, self.efac, self.sky, self.gain, self.noise,
-            self.scale, sigmas * sigmas, psig2, np.float32(parameters.radius), excluded, has_excluded,
-            self.biases and not has_excluded.any(), begin - top, end - top, self.texpt, self.total_sky,
-            self.sci[begin:end], self.err[begin:end], self.rejected[begin:end], self.bits[:, begin:end],
+            self.scale, sigmas * sigmas, psig2, _neighbours(parameters.radius), _width(parameters.radius),
+            excluded, has_excluded, self.biases and not has_excluded.any(), begin - top, end - top, self.texpt,
+            self.total_sky, self.sci[begin:end], self.err[begin:end], self.rejected[begin:end], self.bits[:, begin:end],
         )  # fmt: skip
         self._stacks.append(stack)
         return count
