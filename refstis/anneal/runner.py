@@ -38,8 +38,8 @@ RECORD_NAME = "run.json"
 # A raw that changes again and again while products are made of it is given up after so many plans.
 MOST_CHANGES = 3
 # Bytes that a product takes while it is made: for each pixel of each image set, and for each pixel besides.
-BYTES_PER_IMSET = 2.6
-BYTES_BESIDES = 40.0
+BYTES_PER_IMSET = 0.25
+BYTES_BESIDES = 100.0
 FULL_FRAME = 1062 * 1044
 
 
@@ -468,10 +468,6 @@ class _Runner:
                 *node.references,
                 *(ref for one in node.parents for ref in plan.nodes[one].references),
             ]
-            # a basebias has the pixels of one file at a time in memory
-            at_once = (
-                max(exposures[one.path].imsets for one in sources) if node.kind == "basebias" else imsets
-            )
             task = Task(
                 identity,
                 node.kind,
@@ -486,7 +482,7 @@ class _Runner:
                 node.provisional,
                 dict(environment_of(references)),
                 len(tasks),
-                round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * at_once + BYTES_BESIDES)),
+                round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * imsets + BYTES_BESIDES)),
             )
             tasks[identity] = task, parents
         return tasks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from refstis.calibration.stored import put_levelled
 from refstis.datamodels.exposure import StoredPixels
 
 __all__ = ["FrameStack"]
+
+# Files that are open at a time in one thread: a process may have about a thousand of them.
+MOST_OPEN = 16
 
 
 class FrameStack(Sequence[StackImage]):
@@ -39,6 +43,7 @@ class FrameStack(Sequence[StackImage]):
         # they stay where they are as long as the frames are there
         self._biases = np.array([_address(frame.bias) for frame in frames], dtype=np.uint64)
         self._factors = np.array([frame.factor for frame in frames], dtype=np.float32)
+        self._parts = _parts([raw.file for raw in self._raws])
 
     def __len__(self):
         return len(self._images)
@@ -63,28 +68,42 @@ class FrameStack(Sequence[StackImage]):
         InputError
             Where a file cannot be read any more.
         """
-        direct = self._put_direct(rows, out, less, divisors)
+        direct: set[int] = set()
+        for part in self._parts:
+            direct.update(self._put_direct(part, rows, out, less, divisors))
         for n, image in enumerate(self._images):
             if n not in direct:
                 put_rows(image.sci, rows, out[n], less[n], divisors[n])
 
-    def _put_direct(self, rows, out, less, divisors):
-        """Put what lies in files or in memory as it stands there; return the places of these images."""
-        if not self._raws:
-            return frozenset()
+    def _put_direct(self, part, rows, out, less, divisors):
+        """Put some of what lies in files, or in memory as it stands there; return the places of these images."""
+        raws = self._raws[part]
         # what is in memory stays there as long as it is listed here
-        arrays = [raw.array for raw in self._raws]
+        arrays = [raw.array for raw in raws]
         addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
         with ExitStack() as stack:
-            files = {raw.file for raw, array in zip(self._raws, arrays, strict=True) if array is None}
+            files = {raw.file for raw, array in zip(raws, arrays, strict=True) if array is None}
             opened = {file: stack.enter_context(file.opened()).fileno() for file in files}
-            descriptors = np.array([opened.get(raw.file, -1) for raw in self._raws], dtype=np.int32)
+            descriptors = np.array([opened.get(raw.file, -1) for raw in raws], dtype=np.int32)
             number = put_levelled(
-                addresses, descriptors, self._begins, self._columns, self._corners, rows.start, rows.stop, self._level,
-                self._drift, self._biases, self._factors, self._places, less, divisors, out,
+                addresses, descriptors, self._begins[part], self._columns[part], self._corners[part], rows.start,
+                rows.stop, self._level[part], self._drift[part], self._biases[part], self._factors[part],
+                self._places[part], less, divisors, out,
             )  # fmt: skip
         # one that could not be read is asked for by itself, and tells what is wrong
-        return frozenset(self._places[:number].tolist())
+        return self._places[part][:number].tolist()
+
+
+def _parts(files: Sequence[object]) -> list[slice]:
+    """Frames that are put in one step: those of some files, which follow one another."""
+    begins: list[int] = [0]
+    seen: set[object] = set()
+    for n, file in enumerate(files):
+        if len(seen | {file}) > MOST_OPEN:
+            begins.append(n)
+            seen = set()
+        seen.add(file)
+    return [slice(begin, end) for begin, end in pairwise([*begins, len(files)]) if end > begin]
 
 
 def _stored(pixels) -> tuple[LevelledFrame, StoredPixels] | None:

@@ -7,6 +7,7 @@ import pytest
 from frames import write_raw
 
 import refstis.datamodels.exposure
+import refstis.datamodels.stack
 from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.crcorr import StackImage
 from refstis.datamodels.exposure import Exposure
@@ -82,6 +83,22 @@ def test_without_reads_at_a_place(images, monkeypatch):
     before = put(images, slice(3, 30))
     monkeypatch.delattr(os, "pread")
     assert put(images, slice(3, 30)).tobytes() == before.tobytes()
+
+
+def test_files_are_open_but_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(refstis.datamodels.stack, "MOST_OPEN", 2)
+    images = []
+    for number in range(3):
+        path = tmp_path / f"odbr0{number}h1q_raw.fits"
+        write_raw(path, "BIAS", imsets=2, shape=(45, 60))
+        images += [levelled(imset.sci, number) for imset in Exposure.open(path).imsets]
+    opened = []
+    put_levelled = refstis.datamodels.stack.put_levelled
+    monkeypatch.setattr(
+        refstis.datamodels.stack, "put_levelled", lambda *a: opened.append(len(set(a[1]))) or put_levelled(*a)
+    )
+    assert put(images, slice(3, 30)).tobytes() == expected(images, slice(3, 30)).tobytes()
+    assert opened == [2, 1]
 
 
 def test_a_file_that_is_cut_short_meanwhile(images, raw):
