@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 __all__ = ["put_levelled", "read_unsigned", "unsigned_of_stored"]
 
 # Rows, and numbers, that are read at a time: they stay in the second-level cache until they are used.
-ROWS_AT_ONCE = 16
+ROWS_AT_ONCE = 32
 NUMBERS_AT_ONCE = 2**16
 
 # From unistd.h: descriptor, memory, number of bytes, and place in the file; gives the number of bytes read.
