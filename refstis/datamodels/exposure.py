@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import threading
+import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -58,8 +59,6 @@ MOST_SCALE = 1e30
 READ_BYTES = 2**17
 # Frames whose memory is kept for the next ones.
 MOST_SPARE = 16
-# References to an object that nobody has but who counts them.
-UNUSED = 2
 STEP_SWITCHES = (
     "DQICORR", "BLEVCORR", "BIASCORR", "CRCORR", "DARKCORR", "TEMPCORR",
 )  # fmt: skip
@@ -576,7 +575,8 @@ class _File:
 
     def __init__(self, path: Path):
         self.path = path
-        self.images: list[StoredPixels] = []
+        # they hold the file, and nobody goes through circles while products are made
+        self.images: list[weakref.ref[StoredPixels]] = []
         self.lock = threading.Lock()
         self._state: tuple[int, int, int] | None = None
 
@@ -665,6 +665,15 @@ class _File:
 _spare: deque[np.ndarray] = deque(maxlen=MOST_SPARE)
 
 
+def _references_of_unused() -> int:
+    array = np.empty(0)
+    return sys.getrefcount(array)
+
+
+# How many references an array has that a local name alone refers to: not the same in all versions of Python.
+_UNUSED = _references_of_unused()
+
+
 def _memory(shape, dtype):
     with suppress(IndexError):
         array = _spare.pop()
@@ -699,7 +708,7 @@ class StoredPixels:
         self.dtype = _pixel_dtype(header)
         self.array: np.ndarray | None = None
         self.users = 0
-        file.images.append(self)
+        file.images.append(weakref.ref(self))
 
     def __call__(self, rows, columns):
         array = self.array
@@ -726,7 +735,7 @@ class StoredPixels:
                 return
             array, self.array = self.array, None
         # but for views that somebody still has
-        if array is not None and sys.getrefcount(array) == UNUSED:
+        if array is not None and sys.getrefcount(array) == _UNUSED:
             _spare.append(array)
 
     def _kept(self):
@@ -734,8 +743,9 @@ class StoredPixels:
         with self.file.lock:
             if self.array is None:
                 raw = self.dtype == np.uint16
+                others = [one for reference in self.file.images if (one := reference()) is not None]
                 wanted = [
-                    one for one in self.file.images
+                    one for one in others
                     if one is self or (raw and one.dtype == np.uint16 and one.users and one.array is None)
                 ]  # fmt: skip
                 arrays = [_memory(one.shape, one.dtype) for one in wanted]

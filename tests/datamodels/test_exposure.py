@@ -1,8 +1,11 @@
 """Exposures: every form that pixels come in, what is written, and files that cannot be read."""
 
 import dataclasses
+import functools
+import gc
 import gzip
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +105,23 @@ def test_memory_is_used_again_but_for_that_which_somebody_looks_at(raw):
         assert memory in {imset.sci.source.array.ctypes.data for imset in exposure.imsets}
     # a view that somebody still has keeps what it shows
     np.testing.assert_array_equal(view, kept)
+
+
+def test_nothing_lives_longer_than_the_exposure(raw):
+    # as while products are made: nobody looks for circles
+    gc.disable()
+    try:
+        exposure = Exposure.open(raw)
+        with exposure.held():
+            exposure.imsets[0].sci[:]
+        stage = exposure.changed({"BLEVCORR": "COMPLETE"})
+        assert exposure.remember("stage", functools.partial(dataclasses.replace, stage)) is not stage
+        left = [weakref.ref(one) for one in (exposure, stage, exposure.imsets[0].sci.source)]
+        left.append(weakref.ref(exposure.imsets[0].sci.source.file))
+        del exposure, stage
+        assert [one() for one in left] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_rows_come_from_the_file_as_from_memory(raw):
