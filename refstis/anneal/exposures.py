@@ -11,6 +11,7 @@ import numpy as np
 
 from refstis.anneal.headers import Headers, HeaderUnit, open_fits, read_headers
 from refstis.anneal.policy import Policy
+from refstis.datamodels.blocks import LONGEST_SIDE
 from refstis.datamodels.checksums import file_checksum
 from refstis.datamodels.folders import walk_folders
 from refstis.errors import ConfigurationError, InputError
@@ -450,7 +451,7 @@ def _weighted_median(values: np.ndarray, counts: np.ndarray) -> float:
 
 
 def _sample(path: str, handle, unit: HeaderUnit, memory: np.ndarray) -> np.ndarray | None:
-    """A few rows of an image, spread over it, as uint16 or float64; None where it is no image with data."""
+    """A few rows of an image, spread over it, as uint16 or float64; None where it is no image of a detector."""
     keywords = unit.keywords
     width, height = _size(unit)
     dtype = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[int(keywords["BITPIX"] or 0)]
@@ -458,7 +459,7 @@ def _sample(path: str, handle, unit: HeaderUnit, memory: np.ndarray) -> np.ndarr
     if keywords.get("NAXIS") != 2 or keywords.get("XTENSION") != "IMAGE":
         return None
     size = width * height * itemsize
-    if not 0 < size <= unit.data_size:
+    if not 0 < size <= unit.data_size or max(width, height) > LONGEST_SIDE:
         return None
     # all rows in one step: many small ones would have to wait for the interpreter after each
     if memory.size < size:

@@ -27,6 +27,8 @@ CARD = 80
 MOST_HEADER_BLOCKS = 2000
 # What the standard allows.
 MOST_AXES = 999
+# The largest frame of a STIS detector has 2048 pixels a side.
+LONGEST_SIDE = 4096
 
 
 class RawHeader:

@@ -22,7 +22,7 @@ from astropy.io import fits
 
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
-from refstis.datamodels.blocks import BLOCK, scan_hdus
+from refstis.datamodels.blocks import BLOCK, LONGEST_SIDE, scan_hdus
 from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.keywords import Keywords
 from refstis.datamodels.pixels import Pixels
@@ -51,8 +51,6 @@ SCI_NUMBERS = {
     "CRPIX1": (False, -1e9, 1e9), "CRPIX2": (False, -1e9, 1e9), "MEANBLEV": (False, -1e9, 1e9),
     "CD1_1": (False, -1e9, 1e9), "CD1_2": (False, -1e9, 1e9), "CD2_1": (False, -1e9, 1e9), "CD2_2": (False, -1e9, 1e9),
 }  # fmt: skip
-# The largest frame of a STIS detector has 2048 pixels a side.
-LONGEST_SIDE = 4096
 # BSCALE and BZERO of more make no number that float32 could hold.
 MOST_SCALE = 1e30
 # Bytes that are read at a time.

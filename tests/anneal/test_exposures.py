@@ -22,6 +22,7 @@ from refstis.anneal.exposures import (
 )
 from refstis.anneal.headers import read_headers
 from refstis.anneal.policy import load_policy, load_profile
+from refstis.datamodels.blocks import LONGEST_SIDE
 from refstis.errors import ConfigurationError, InputError
 
 POLICY = load_policy()
@@ -186,6 +187,14 @@ def test_a_sound_raw(tmp_path, write_raw):
     assert found.level == pytest.approx((1483, 1483), abs=4)
     assert found.rms == pytest.approx((6, 6), abs=2)
     assert found.saturated == (0.0, 0.0)
+
+
+def test_an_image_of_no_detector_is_not_read(tmp_path, write_raw):
+    path = write_raw(tmp_path / "oabc01aaq_raw.fits", imsets=1)
+    with fits.open(path, mode="update") as hdus:
+        hdus["SCI"].data = np.zeros((12, LONGEST_SIDE + 1), dtype=np.int16)
+    found = read_exposure(path)
+    assert (found.imsets, found.level, found.fault) == (1, (), "")
 
 
 def truncate(path):
