@@ -1,7 +1,9 @@
 """Checksums of files."""
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -34,8 +36,10 @@ def checksum_of(path: str | os.PathLike) -> str:
     Raises
     ------
     OSError
-        Where it cannot be read.
+        Where it cannot be read, or is no regular file: a named pipe would make everything wait for ever.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     digest = hashlib.sha256()
     with Path(path).open("rb", 0) as stream:
         piece = memoryview(bytearray(min(PIECE, os.fstat(stream.fileno()).st_size + 1)))

@@ -172,6 +172,8 @@ def test_a_named_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "oabc01aaq_raw.fits")
     with pytest.raises(InputError, match="not a file"):
         read_headers(tmp_path / "oabc01aaq_raw.fits")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_exposure(tmp_path / "oabc01aaq_raw.fits")
 
 
 # ------------------------------------------------------------------ faults of files
