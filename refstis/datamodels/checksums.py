@@ -38,7 +38,8 @@ def checksum_of(path: str | os.PathLike) -> str:
     OSError
         Where it cannot be read, or is no regular file: a named pipe would make everything wait for ever.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder the system says what it is
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     digest = hashlib.sha256()
     with Path(path).open("rb", 0) as stream:

@@ -100,10 +100,13 @@ def test_broken_and_unreadable_files_are_named(ledger, tmp_path):
     (tmp_path / "dir_raw.fits").mkdir()
     name = os.fsdecode(b"\xff_raw.fits")
     (tmp_path / name).write_bytes(b"")
-    known, unreadable = ledger.look([str(tmp_path / one) for one in ("bad_raw.fits", "dir_raw.fits", name)])
+    os.mkfifo(tmp_path / "pipe_raw.fits")
+    names = ("bad_raw.fits", "dir_raw.fits", "pipe_raw.fits", name)
+    known, unreadable = ledger.look([str(tmp_path / one) for one in names])
     assert [one.fault for one in known] == ["is not a FITS file; download it again"]
     reasons = {one.name: one.reason for one in unreadable}
     assert reasons["dir_raw.fits"].startswith("cannot be read: Is a directory")
+    assert reasons["pipe_raw.fits"].startswith("cannot be read: not a regular file")
     assert reasons["'\\udcff_raw.fits'"].startswith("its name is not valid UTF-8")
 
 
