@@ -24,6 +24,8 @@ __all__ = [
 # Header keywords that name reference files which change the pixels of a superbias or superdark.
 REFERENCE_KEYWORDS = ("CCDTAB", "BPIXTAB", "CRREJTAB")
 _SAMPLED_ROWS = 64
+# Bytes of the longest numbers in FITS.
+_LONGEST_NUMBER = 8
 # DN; saturation of amp D at gain 1 in the CCDTAB (32400 at gain 4).
 _SATURATED = 32000.0
 
@@ -394,7 +396,8 @@ def _flags(images: Sequence[HeaderUnit]) -> tuple[str, ...]:
 
 def _statistics(path: str, images: Sequence[HeaderUnit]) -> tuple[list[float], list[float], list[float]]:
     figures: list[tuple[float, float, float]] = []
-    memory = np.empty(0, dtype=np.uint8)
+    largest = max((unit.data_size for unit in images), default=0)
+    memory = np.empty(min(largest, LONGEST_SIDE**2 * _LONGEST_NUMBER), dtype=np.uint8)
     # Pixels that are no numbers make figures that are none, and those are left out.
     with open_fits(path)[0] as handle, np.errstate(all="ignore"):
         for unit in images:
@@ -462,8 +465,6 @@ def _sample(path: str, handle, unit: HeaderUnit, memory: np.ndarray) -> np.ndarr
     if not 0 < size <= unit.data_size or max(width, height) > LONGEST_SIDE:
         return None
     # all rows in one step: many small ones would have to wait for the interpreter after each
-    if memory.size < size:
-        memory.resize(size, refcheck=False)
     handle.seek(unit.data_offset)
     if handle.readinto(memory[:size].data) < size:
         raise InputError(f"{path}: was cut short while it was read; copy or retrieve it again, and run again")

@@ -209,7 +209,8 @@ def _scatter(values, clip):
     return centre, math.sqrt(sequential_sum(kept * kept) / len(kept)) if len(kept) else 0.0
 
 
-def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+@njit(nogil=True, cache=True)
+def fit_line(x, values, counts):
     r"""Unweighted straight line through points, with sums taken in order.
 
     .. math:: a = \frac{\sum x v - \bar x \bar v n}{\sum x^2 - (\sum x)^2 / n}, \quad b = \bar v - a \bar x
@@ -218,19 +219,16 @@ def fit_line(x: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     ----------
     x, values : numpy.ndarray
         float64 arrays of equal length.
+    counts : numpy.ndarray
+        Of each point, int64: those with 0 are left out.
 
     Returns
     -------
-    tuple of float or None
-        Slope *a* and value at 0 *b*; None where the points do not determine a line.
+    found : bool
+        Whether the points determine a line.
+    slope, intercept : float
+        Slope *a* and value at 0 *b*; both 0 where they do not.
     """
-    found, slope, intercept = _fit_line(x, values, np.ones(len(x), dtype=np.int64))
-    return (slope, intercept) if found else None
-
-
-@njit(nogil=True, cache=True)
-def _fit_line(x, values, counts):
-    """As `fit_line`, through points whose count is above 0: whether there is a line, its slope, its value at 0."""
     n, sum_x, sum_v, sum_xv, sum_xx = 0, 0.0, 0.0, 0.0, 0.0
     for k in range(x.shape[0]):
         if counts[k] > 0:
@@ -323,7 +321,7 @@ def _fit_level(levels, counts, depression, ccdbias, drift_slope, zero, level, dr
     """Level of each line and drift at each column; whether the level is measured, and their mean."""
     ny, nx = level.shape[0], drift.shape[0]
     lines = np.arange(ny) - float(ny // 2)
-    found, slope, intercept = _fit_line(lines, levels + depression, counts)
+    found, slope, intercept = fit_line(lines, levels + depression, counts)
     if not found:
         slope, intercept = 0.0, ccdbias
     for x in range(nx):
@@ -358,7 +356,7 @@ def _fit_drift(frame, flags, geometry, sdqflags, blev_clip, mean_within):
     )
     if mean_within is not None:
         medians, counts = _means_near(by_column, np.ascontiguousarray(good.T), medians, mean_within)
-    found, slope, _ = _fit_line(
+    found, slope, _ = fit_line(
         np.arange(first, last + 1, dtype=np.float64) - (first + last) // 2, medians, counts
     )
     return slope if found else 0.0

@@ -189,7 +189,7 @@ def execute_run(
     with collection_paused(), ChecksumsAhead() as ahead:
         if folder is not None and ledger is None and not any(output.glob("*.db")):
             # no ledger knows these raws yet; reading them leaves the interpreter to the imports
-            ahead.begin(path for path in sorted(folder.rglob("*_raw.fits")))
+            ahead.begin(folder.rglob("*_raw.fits"))
         from refstis.anneal.display import console_for_tables
         from refstis.anneal.progress import listening, print_result
         from refstis.anneal.runner import Choice

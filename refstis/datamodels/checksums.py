@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["ChecksumsAhead", "checksum_of", "file_checksum", "remember_checksum"]
+__all__ = ["ChecksumsAhead", "checksum_of", "file_checksum", "file_state", "remember_checksum"]
 
 # Bytes that are read and summed up at a time: few pieces, as after each of them another thread may be in the
 # interpreter, and the thread that takes the checksum has to wait until it leaves.
 PIECE = 2**24
 
 # Checksums of files in the states that they were seen in, and how many are remembered.
-_checksums: dict[tuple[Path, int, int, int], str] = {}
+_checksums: dict[tuple[Path, tuple[int, int, int]], str] = {}
 MOST_CHECKSUMS = 4096
 
 
@@ -67,12 +67,12 @@ def file_checksum(path: str | os.PathLike) -> str:
     OSError
         Where it cannot be read.
     """
-    state = _state(path)
-    known = _checksums.get(state)
+    state = file_state(path)
+    known = _checksums.get((Path(path), state))
     if known is None:
         known = checksum_of(path)
         # of a file that was changed meanwhile nobody knows which state this is the checksum of
-        if _state(path) == state:
+        if file_state(path) == state:
             remember_checksum(path, known)
     return known
 
@@ -89,12 +89,29 @@ def remember_checksum(path: str | os.PathLike, checksum: str) -> None:
     """
     while len(_checksums) >= MOST_CHECKSUMS:
         _checksums.pop(next(iter(_checksums)), None)
-    _checksums[_state(path)] = checksum
+    _checksums[Path(path), file_state(path)] = checksum
 
 
-def _state(path):
-    status = os.stat(path)
-    return Path(path), status.st_mtime_ns, status.st_size, status.st_ino
+def file_state(file: str | os.PathLike | int) -> tuple[int, int, int]:
+    """What another version of a file has otherwise.
+
+    Parameters
+    ----------
+    file : path-like or int
+        The file, or its descriptor.
+
+    Returns
+    -------
+    tuple of int
+        Time of its last change (ns), size (bytes) and inode.
+
+    Raises
+    ------
+    OSError
+        Where there is none.
+    """
+    status = os.stat(file)
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class ChecksumsAhead:

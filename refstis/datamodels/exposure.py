@@ -23,9 +23,10 @@ from astropy.io import fits
 from refstis.calibration.geometry import PixelGrid
 from refstis.datamodels.atomic import atomic_write
 from refstis.datamodels.blocks import BLOCK, LONGEST_SIDE, scan_hdus
+from refstis.datamodels.checksums import file_state
 from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.keywords import Keywords
-from refstis.datamodels.pixels import Pixels
+from refstis.datamodels.pixels import Pixels, remembered
 from refstis.errors import InputError, OutputError
 
 __all__ = ["Exposure", "Imset", "InputRecord"]
@@ -399,10 +400,7 @@ class Exposure:
         Exposure
             To equal questions always the same object.
         """
-        if question not in self._known:
-            # of two threads that ask at a time, both get the answer of the first
-            self._known.setdefault(question, answer())
-        return self._known[question]
+        return remembered(self._known, question, answer)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -589,16 +587,15 @@ class _File:
         """
         try:
             with self.path.open("rb", buffering=0) as stream:
-                self._check(os.fstat(stream.fileno()))
+                self._check(file_state(stream.fileno()))
                 yield stream
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be read any more ({error}). Check the file and run again."
             ) from error
 
-    def _check(self, status):
+    def _check(self, state):
         # what is made of two versions of a file would be of none
-        state = status.st_mtime_ns, status.st_size, status.st_ino
         if self._state is None:
             self._state = state
         elif self._state != state:

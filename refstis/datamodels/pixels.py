@@ -7,7 +7,29 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "remembered"]
+
+
+def remembered(known: dict[Hashable, Any], question: Hashable, answer: Callable[[], Any]) -> Any:
+    """Answer to a question, found out once.
+
+    Parameters
+    ----------
+    known : dict
+        Answers so far.
+    question : hashable
+        What is asked.
+    answer : callable
+        Finds it out.
+
+    Returns
+    -------
+    object
+        The answer; of two threads that ask at a time, both get that of the first.
+    """
+    if question not in known:
+        known.setdefault(question, answer())
+    return known[question]
 
 
 class Pixels:
@@ -147,10 +169,7 @@ class Pixels:
         object
             The answer; to equal questions always the same object. It must not be changed, nor refer to this object.
         """
-        if question not in self._known:
-            # of two threads that ask at a time, both get the answer of the first
-            self._known.setdefault(question, answer())
-        return self._known[question]
+        return remembered(self._known, question, answer)
 
     def __getitem__(self, key):
         if isinstance(key, slice):
