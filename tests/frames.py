@@ -8,6 +8,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from refstis.calibration.blevcorr import fit_line
 from refstis.calibration.reference_image import ReferenceImage
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import Keywords
@@ -262,3 +263,9 @@ MONTH_MEMBERS = {
     "basedark": {"dark": MONTH_DARKS, "superbias": "super_bia.fits"},
     "weekdark": {"dark": MONTH_DARKS, "superbias": "super_bia.fits", "basedark": "base_drk.fits"},
 }
+
+
+def fitted(x, values):
+    """Slope and value at 0 of the line through all points; None where there is none."""
+    found, *both = fit_line(x, values, np.ones(len(x), dtype=np.int64))
+    return tuple(both) if found else None

@@ -5,12 +5,12 @@ import statistics
 
 import numpy as np
 import pytest
-from frames import RAW_SIZE, raw_frame
+from frames import RAW_SIZE, fitted, raw_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refstis.calibration import blevcorr
-from refstis.calibration.blevcorr import fit_bias_level, fit_line, masked_medians, subtract_bias_level
+from refstis.calibration.blevcorr import fit_bias_level, masked_medians, subtract_bias_level
 from refstis.calibration.geometry import Overscan, overscan_geometry
 from refstis.calibration.medians import median_network
 
@@ -18,12 +18,6 @@ TRIES = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 # -------------------------------------------------------------- the model
-
-
-def fitted(x, values):
-    """Slope and value at 0 of the line through all points; None where there is none."""
-    found, *both = fit_line(x, values, np.ones(len(x), dtype=np.int64))
-    return tuple(both) if found else None
 
 
 def line(points):
