@@ -1,12 +1,16 @@
 """Processors, and how many threads may work at a time where several products are made beside each other."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
 
-__all__ = ["cores", "lent_by", "threads_at_hand"]
+__all__ = ["cores", "in_threads", "lent_by", "threads_at_hand"]
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Lender = Callable[[], AbstractContextManager[int]]
 
 _lender: ContextVar[Lender | None] = ContextVar("lender", default=None)
@@ -64,3 +68,28 @@ def threads_at_hand(wanted: int = 0) -> Iterator[int]:
     else:
         with lender() as threads:
             yield threads
+
+
+def in_threads(function: Callable[[Item], Answer], items: Iterable[Item], threads: int = 0) -> list[Answer]:
+    """What a function gives for each of some items, called in this context.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an item; worth several threads where it leaves the interpreter to others.
+    items : iterable
+        The items.
+    threads : int
+        Threads to use; 0 for as many as are at hand.
+
+    Returns
+    -------
+    list
+        The answers, in the order of the items.
+    """
+    with threads_at_hand(threads) as count:
+        if count == 1:
+            return list(map(function, items))
+        calls = [(copy_context(), item) for item in items]
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(lambda call: call[0].run(function, call[1]), calls))

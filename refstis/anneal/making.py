@@ -15,16 +15,14 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from refstis.anneal.exposures import Signature, signature_of
-from refstis.cores import threads_at_hand
+from refstis.cores import in_threads, threads_at_hand
 from refstis.datamodels.checksums import checksum_of, remember_checksum
 from refstis.errors import InputError, OutputError, RefstisError, lacks_resources, printable
 
@@ -90,7 +88,7 @@ class Task:
     environment : dict
         Variables that stand for folders of reference files in headers.
     place : int
-        In the plan.
+        When it comes, where there is a choice.
     memory : int
         Estimate of what it takes, in bytes.
     """
@@ -366,27 +364,16 @@ def _subtracted(task: Task, share: dict[str, Any]):
     with threads_at_hand() as threads:
         # a stage by itself runs whatever it is told about skipping
         if not given.get("clean_overscan", {}).get("skip", True):
-            _map(clean, list(weeks.values()), threads)
+            in_threads(clean, weeks.values(), threads)
         parts = []
         for week in weeks.values():
             number = max(1, min(threads, len(week)))
             parts += [week[n::number] for n in range(number)]
-        _map(subtract, parts, threads)
+        in_threads(subtract, parts, threads)
     made = [share[one.path] for one in task.sources]
     for _, used in made:
         references.update(dict.fromkeys(used))
     return [exposure for exposure, _ in made], list(references)
-
-
-def _map(function: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:
-    """Call a function for each part, in threads that log to the same product."""
-    if threads == 1 or len(parts) < 2:
-        for part in parts:
-            function(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(copy_context().run, function, part) for part in parts]:
-            done.result()
 
 
 @contextmanager

@@ -163,6 +163,14 @@ def _product_parents(plan: Plan, node: Node) -> list[str]:
     return list(parents)
 
 
+def _places(plan: Plan, chosen: Sequence[str]) -> dict[str, int]:
+    """Order in which nodes come where there is a choice: of a month, those first that others of it are made of."""
+    months = list(dict.fromkeys(plan.nodes[identity].month for identity in chosen))
+    needed = {one for identity in chosen for one in _product_parents(plan, plan.nodes[identity])}
+    order = sorted(chosen, key=lambda one: (months.index(plan.nodes[one].month), one not in needed))
+    return {identity: place for place, identity in enumerate(order)}
+
+
 def _with_ancestors(plan: Plan, wanted: Iterable[str]) -> set[str]:
     found: set[str] = set()
     stack = list(wanted)
@@ -443,6 +451,7 @@ class _Runner:
         wanted = set(chosen)
         exposures = {one.path: one for one in self.survey.exposures}
         signatures = self.ledger.signatures([path for path in exposures if path])
+        places = _places(plan, chosen)
         tasks: dict[str, tuple[Task, list[str]]] = {}
         for identity in chosen:
             node = plan.nodes[identity]
@@ -481,7 +490,7 @@ class _Runner:
                 node.useafter,
                 node.provisional,
                 dict(environment_of(references)),
-                len(tasks),
+                places[identity],
                 round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * imsets + BYTES_BESIDES)),
             )
             tasks[identity] = task, parents

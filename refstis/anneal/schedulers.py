@@ -51,7 +51,7 @@ class _Waiting:
 class Admission:
     """Lets tasks begin as long as there are cores and memory for them.
 
-    They begin in the order of the plan: a month's baseline goes through the same raws as its weeks beside it, and finds
+    They begin in the order of their places, of which those of a plan's products follow it: a month's baseline goes through the same raws as its weeks beside it, and finds
     many of them in memory. Each has one core, and others while nothing else uses them (`threads_at_hand`).
 
     Parameters
@@ -81,7 +81,7 @@ class Admission:
         Parameters
         ----------
         place : int
-            Of the task in the plan.
+            When the task comes, where there is a choice.
         memory : int
             Estimate of what the task takes, in bytes.
 

@@ -22,9 +22,7 @@ STIS ISR 98-22; the order of operations is that of CALSTIS 3.5.0, ocrreject.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -34,6 +32,7 @@ from numba import njit
 from refstis.calibration.blevcorr import LANES, LevelledFrame
 from refstis.calibration.geometry import sequential_sum
 from refstis.calibration.medians import network_for, stack_medians
+from refstis.cores import in_threads
 
 __all__ = [
     "COSMIC_RAY",
@@ -774,7 +773,7 @@ class _Stack:
         self.threads = threads
         self.sky = np.zeros(len(images), dtype=np.float32)
         if parameters.sky == "mode":
-            self.sky[:] = _map(sky_of, images, threads)
+            self.sky[:] = in_threads(sky_of, images, threads)
         self.texpt = np.float32(len(images)) if self.exptime == 0 else self.exptime
         self.total_sky = sequential_sum(self.sky)
         self.sci = np.empty(self.shape, dtype=np.float32)
@@ -793,7 +792,7 @@ class _Stack:
             # exclusions make the mask depend on all rows before: one tile
             return self._tile(0, ny)
         begins = range(0, ny, rows)
-        return sum(_map(lambda begin: self._tile(begin, min(begin + rows, ny)), begins, self.threads))
+        return sum(in_threads(lambda begin: self._tile(begin, min(begin + rows, ny)), begins, self.threads))
 
     def _any_excluded(self):
         bits = np.int16(self.parameters.bad_bits)
@@ -873,22 +872,19 @@ class _Stack:
 
     def flags(self):
         """Flags of all images, and of what was rejected in all of them."""
-        combined = np.zeros(self.shape, dtype=np.int16)
         # images often share one bad pixel mask: take each array once
-        for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
-            combined |= dq[:]
-        combined &= np.int16(NOT_COSMIC_RAY)
-        if self.rejected.any():
-            combined[self.rejected] |= np.int16(COSMIC_RAY)
+        masks = {id(image.dq): image.dq for image in self.images if image.dq is not None}.values()
+        combined = np.zeros(self.shape, dtype=np.int16)
+
+        def combine(begin):
+            rows = slice(begin, begin + TILE_ROWS)
+            for dq in masks:
+                combined[rows] |= dq[rows]
+            combined[rows] &= np.int16(NOT_COSMIC_RAY)
+            combined[rows] |= self.rejected[rows] * np.int16(COSMIC_RAY)
+
+        in_threads(combine, range(0, self.shape[0], TILE_ROWS), self.threads)
         return combined
-
-
-def _map(function, items, threads):
-    """What a function gives for each item, in threads where there is more than one."""
-    if threads == 1:
-        return list(map(function, items))
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
 
 
 def sky_of(image: StackImage) -> np.float32:
@@ -925,7 +921,7 @@ def reject_cosmic_rays(
     parameters : RejectionParameters
         Limits and options.
     threads : int
-        Threads to use; 0 for as many as there are processors.
+        Threads to use; 0 for as many as are at hand.
 
     Returns
     -------
@@ -947,7 +943,7 @@ def reject_cosmic_rays(
     if any(image.exptime == 0 for image in images) and any(image.exptime != 0 for image in images):
         raise ValueError("some exposure times are 0 and others are not")
 
-    stack = _Stack(images, parameters, threads or os.cpu_count() or 1)
+    stack = _Stack(images, parameters, threads)
     count = stack.combine()
     return Combination(
         sci=stack.sci,

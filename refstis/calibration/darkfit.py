@@ -12,13 +12,13 @@ exceeds this expectation by more than this noise allows, and what lies beside it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from refstis.calibration.outliers import most_hits
+from refstis.cores import in_threads
 
 __all__ = [
     "CHARGE_EDGES",
@@ -1005,7 +1005,7 @@ def combine_darks(
     shape: tuple[int, int],
     model: DarkModel,
     recipe: Recipe,
-    threads: int = 1,
+    threads: int = 0,
     changed: np.ndarray | None = None,
 ) -> DarkRates:
     """Dark rates of a stack of darks.
@@ -1024,7 +1024,7 @@ def combine_darks(
     recipe : Recipe
         How to do it.
     threads : int
-        Threads to work in.
+        Threads to use; 0 for as many as are at hand.
     changed : numpy.ndarray, optional
         As in `fit_rates`.
 
@@ -1038,12 +1038,6 @@ def combine_darks(
     blocks = [slice(begin, min(begin + _ROWS, ny)) for begin in range(0, ny, _ROWS)]
     rate = np.empty(shape)
 
-    def run(function):
-        if threads == 1:
-            return list(map(function, blocks))
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(function, blocks))
-
     def guess(rows):
         stack = counts(rows)
         # of two values the lower one is the one that was not hit
@@ -1052,7 +1046,7 @@ def combine_darks(
         bright = (first > _THERMOMETERS[0]) & (first < _THERMOMETERS[1])
         return stack[:, bright]
 
-    samples = np.concatenate(run(guess), axis=1).astype(np.float64)
+    samples = np.concatenate(in_threads(guess, blocks, threads), axis=1).astype(np.float64)
     doubt = 0.0
     if np.any(model.warmth):
         warmth, doubt = frame_temperatures(samples, model, recipe.temperature_prior)
@@ -1089,7 +1083,7 @@ def combine_darks(
         return wing_statistics(inside[0], found[inner], inside[1], model, ordinary, limits["cut"])
 
     first = rate.copy()
-    sums = np.sum(run(improve), axis=0)
+    sums = np.sum(in_threads(improve, blocks, threads), axis=0)
     by_class, by_frame = sums[:_CLASSES], sums[_CLASSES:]
     model = model._replace(variances=_read_variances(by_frame, model.variances, number))
     if recipe.neighbours == "fit":
@@ -1118,7 +1112,7 @@ def combine_darks(
         return np.count_nonzero(hit)
 
     first = rate.copy()
-    total = sum(run(finish))
+    total = sum(in_threads(finish, blocks, threads))
     return DarkRates(rate, variance, stretches, joined, model, total / (number * ny * nx))
 
 

@@ -11,17 +11,19 @@ place among the floats, too, which ends also where one of them is far out.
 from __future__ import annotations
 
 import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
 from numba import njit
 
+from refstis.cores import in_threads
+
 __all__ = ["BLOCK", "median_network", "network_for", "sort_lanes", "stack_medians", "window_median"]
 
 # Pixels that the median is taken of side by side: the block of 100 images fits the first-level cache.
 BLOCK = 64
+# Rows of a running median that one thread takes at a time.
+ROWS = 128
 # Up to this many values a sorting network takes less time than a bracket.
 FEW_IMAGES = 140
 # Values that the bracket begins with, and which of them in their order.
@@ -360,14 +362,9 @@ def window_median(
     padded = np.pad(image.astype(np.float32), ((height // 2,) * 2, (width // 2,) * 2), mode=mode)
     out = np.empty(image.shape, dtype=np.float32)
     network = network_for(height * width)
-    threads = os.cpu_count() or 1
-    edges = np.linspace(0, image.shape[0], 4 * threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        list(
-            pool.map(
-                lambda first, last: _window_medians(padded, height, width, first, last, network, out),
-                edges[:-1],
-                edges[1:],
-            )
-        )
+
+    def run(begin):
+        _window_medians(padded, height, width, begin, min(begin + ROWS, image.shape[0]), network, out)
+
+    in_threads(run, range(0, image.shape[0], ROWS))
     return out

@@ -26,9 +26,7 @@ Two things make this differ from the rejection of CALSTIS:
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +34,7 @@ from numba import njit
 
 from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage, sky_of
 from refstis.calibration.geometry import sequential_sum
+from refstis.cores import in_threads
 
 __all__ = [
     "CHANGING",
@@ -392,7 +391,7 @@ def reject_outliers(
     parameters : RejectionParameters
         The last of the limits, and its fraction within the radius of a hit, are used. There is no first guess.
     threads : int
-        Threads to use; 0 for as many as there are processors.
+        Threads to use; 0 for as many as are at hand.
 
     Returns
     -------
@@ -460,8 +459,7 @@ def reject_outliers(
         return int(np.count_nonzero(rejected))
 
     height = max(TILE_BYTES // (4 * len(images) * nx), 2 * halo + 4)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        counts = list(pool.map(lambda begin: tile(begin, min(begin + height, ny)), range(0, ny, height)))
+    counts = in_threads(lambda begin: tile(begin, min(begin + height, ny)), range(0, ny, height), threads)
     factor = np.float32(len(images)) if total == 0 else total
     return Combination(
         sci=average * factor + sequential_sum(sky),

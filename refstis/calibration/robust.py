@@ -40,7 +40,7 @@ class ClippedStatistics(NamedTuple):
 # Every so many values, one goes into the sample that the median is looked for with; the sample's ranks on either side
 # of its median between which the median of all is expected.
 SAMPLE_STEP, SAMPLE_RANKS = 61, 400
-# So many values are compared with the limits at a time: most such runs lie between them, and are copied as they are.
+# So many values are copied and compared with the limits at a time: most such runs lie between them.
 RUN = 64
 
 
@@ -48,20 +48,28 @@ RUN = 64
 def _between(values, low, high, kept):
     """Put the values from low to high, in their order, first into kept; how many there are, and how many lower."""
     number, below = 0, 0
-    for begin in range(0, values.size, RUN):
-        run = values[begin : begin + RUN]
-        outside = False
-        for k in range(run.size):
-            outside |= (run[k] < low) | (run[k] > high)
+    whole = values.size - values.size % RUN
+    for begin in range(0, whole, RUN):
+        run, room = values[begin : begin + RUN], kept[number : number + RUN]
+        outside = 0
+        for k in range(RUN):
+            room[k] = run[k]
+            outside += (run[k] < low) | (run[k] > high)
         if outside:
-            for k in range(run.size):
-                value = run[k]
-                kept[number] = value
-                number += (value >= low) & (value <= high)
-                below += value < low
+            number, below = _pick(run, low, high, kept, number, below)
         else:
-            kept[number : number + run.size] = run
-            number += run.size
+            number += RUN
+    return _pick(values[whole:], low, high, kept, number, below)
+
+
+@njit(nogil=True, cache=True)
+def _pick(run, low, high, kept, number, below):
+    """Put the values from low to high after those that are kept already; see `_between`."""
+    for k in range(run.size):
+        value = run[k]
+        kept[number] = value
+        number += (value >= low) & (value <= high)
+        below += value < low
     return number, below
 
 
@@ -74,24 +82,24 @@ class _Middle:
     def __init__(self):
         self.near, self.first = np.empty(0, np.float32), 0
 
-    def median(self, values: np.ndarray) -> np.float32:
-        """Median of the values that are left, equal to `numpy.median`."""
+    def median(self, values: np.ndarray, memory: np.ndarray) -> np.float32:
+        """Median of the values that are left, equal to `numpy.median`; memory for as many is written to."""
         lower, upper = (values.size - 1) // 2, values.size // 2
-        if not (self.first <= lower and upper < self.first + self.near.size) and not self._look(values):
+        known = self.first <= lower and upper < self.first + self.near.size
+        if not known and not self._look(values, memory):
             return np.median(values)
         return np.mean(self.near[lower - self.first : upper - self.first + 1])
 
-    def _look(self, values: np.ndarray) -> bool:
+    def _look(self, values: np.ndarray, memory: np.ndarray) -> bool:
         """Put the values near the median in order; whether it is among them."""
         sample = np.sort(values[::SAMPLE_STEP])
         if sample.size <= 4 * SAMPLE_RANKS:
             return False
         centre = sample.size // 2
-        near = np.empty_like(values)
         number, self.first = _between(
-            values, sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS], near
+            values, sample[centre - SAMPLE_RANKS], sample[centre + SAMPLE_RANKS], memory
         )
-        self.near = np.sort(near[:number])
+        self.near = np.sort(memory[:number])
         return self.first <= (values.size - 1) // 2 and values.size // 2 < self.first + number
 
     def keep(self, low: np.float32, high: np.float32, below: int) -> None:
@@ -148,7 +156,7 @@ def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
     # one holds the values that are left, and the other first their squares, then those of them that stay
     memory, other = np.empty_like(values), np.empty_like(values)
     for _ in range(iterations):
-        centre = middle.median(values)
+        centre = middle.median(values, memory)
         mean, spread = _mean_and_deviation(values, memory[: values.size], in_blocks)
         low, high = centre - spread * sigma, centre + spread * sigma
         number, below = _between(values, low, high, memory)
@@ -157,7 +165,7 @@ def clip(image: np.ndarray, sigma: float, iterations: int) -> ClippedStatistics:
         middle.keep(low, high, below)
         values, memory, other = memory[:number], other, memory
     mean, spread = _mean_and_deviation(values, memory[: values.size], in_blocks)
-    return ClippedStatistics(mean, middle.median(values), spread)
+    return ClippedStatistics(mean, middle.median(values, memory), spread)
 
 
 def median_filter_zero_padded(image: np.ndarray, kernel: tuple[int, int]) -> np.ndarray:

@@ -6,10 +6,12 @@ The limits are those of refstis 0.8. Each is a parameter.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from refstis.calibration.reference_image import ReferenceImage
 from refstis.calibration.robust import MAD_TO_SIGMA, clip, median_filter_zero_padded
 from refstis.calibration.superbias import HOT_PIXEL
+from refstis.cores import in_threads
 
 __all__ = [
     "above_mean",
@@ -162,18 +164,23 @@ def combine_superdark(
     excess: both are
     kept, for continuity with the superdarks delivered since 1999.
     """
-    statistics = clip(week.sci, clip_sigma, iterations)
-    limit = statistics.median + sigma * statistics.std
-    only_hot = np.where(
-        week.sci >= limit, week.sci - clip(base.sci, clip_sigma, iterations).median, np.float32(0)
-    )
+    statistics, usual = in_threads(lambda image: clip(image.sci, clip_sigma, iterations), (week, base))
+    limit = np.float32(statistics.median + sigma * statistics.std)
     smooth = median_filter_zero_padded(base.sci, kernel)
-    only_dark = np.where(base.sci >= limit, smooth, base.sci)
-    return ReferenceImage(
-        (only_dark + only_hot).astype(np.float32),
-        np.where(only_hot == 0, base.err, week.err),
-        np.where(only_hot >= limit, np.int16(HOT_PIXEL), week.dq),
-    )
+    combined = ReferenceImage(*map(np.empty_like, week))
+    _combine(*week, base.sci, base.err, smooth, limit, np.float32(usual.median), *combined)
+    return combined
+
+
+@njit(nogil=True, cache=True)
+def _combine(week, week_err, week_dq, base, base_err, smooth, limit, usual, sci, err, dq):
+    """See `combine_superdark`; usual is the median of the baseline."""
+    for y in range(sci.shape[0]):
+        for x in range(sci.shape[1]):
+            only_hot = week[y, x] - usual if week[y, x] >= limit else np.float32(0)
+            sci[y, x] = (smooth[y, x] if base[y, x] >= limit else base[y, x]) + only_hot
+            err[y, x] = base_err[y, x] if only_hot == 0 else week_err[y, x]
+            dq[y, x] = HOT_PIXEL if only_hot >= limit else week_dq[y, x]
 
 
 # Bins in the logarithm of the rate over the usual rate in which the share of changed pixels is found, the fewest pixels

@@ -788,7 +788,12 @@ def _decode(stored, header, path):
         return np.bitwise_xor(unsigned, np.uint16(0x8000), out=unsigned)
     if (zero, scale) != (0, 1):
         values = values * float(scale) + float(zero)
-    if dtype == np.int16 and values.size and not -32768 <= values.min() <= values.max() <= 32767:
+    if (
+        dtype == np.int16
+        and values.dtype != dtype
+        and values.size
+        and not -32768 <= values.min() <= values.max() <= 32767
+    ):
         raise InputError(
             f"{path}: data quality flags from {values.min()} to {values.max()}; flags are 16-bit numbers with sign. "
             "Repair the DQ extension or leave the exposure out."

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,21 +95,21 @@ def making_products() -> Iterator[None]:
                 # else every step would set up logging anew, and take it away from products beside it
                 _Making.config = LogConfig([], level=logging.NOTSET)
                 _Making.config.apply([name for name in names if name != "py.warnings"])
-    gc.freeze()
-    try:
-        with collection_paused():
+    with collection_paused():
+        gc.freeze()
+        try:
             yield
-    finally:
-        with _Making.lock:
-            _Making.products -= 1
-            if not _Making.products:
-                gc.unfreeze()
-                for log in map(logging.getLogger, names):
-                    log.removeHandler(_Making.handler)
-                    log.setLevel(_Making.levels.pop(log.name))
-                if _Making.config is not None:
-                    _Making.config.undo([name for name in names if name != "py.warnings"])
-                    _Making.config = None
+        finally:
+            with _Making.lock:
+                _Making.products -= 1
+                if not _Making.products:
+                    gc.unfreeze()
+                    for log in map(logging.getLogger, names):
+                        log.removeHandler(_Making.handler)
+                        log.setLevel(_Making.levels.pop(log.name))
+                    if _Making.config is not None:
+                        _Making.config.undo([name for name in names if name != "py.warnings"])
+                        _Making.config = None
 
 
 @contextmanager
@@ -188,7 +189,9 @@ class RefstisPipeline(Pipeline, RefstisStep):
             library.references.values()
         )
         if self.save_results:
-            self._ahead.begin(self._inputs)
+            # after the inputs, the references that are found until then
+            references = (one.path for one in self.references_used if one.path)
+            self._ahead.begin(chain(self._inputs, references))
         # the headers just read, too, are set aside from stpipe's collection of garbage before every step
         gc.freeze()
         logger.info(

@@ -13,7 +13,6 @@ import numpy as np
 
 from refstis.calibration.crcorr import COSMIC_RAY, Combination, RejectionParameters, StackImage, sky_of
 from refstis.calibration.geometry import sequential_sum
-from refstis.cores import threads_at_hand
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
@@ -89,8 +88,7 @@ class CrCorrStep(RefstisStep):
         parameters, origin, row = self._parameters(first, exptimes)
         images = FrameStack(_stack_image(exposure, imset) for exposure, imset in imsets)
         try:
-            with threads_at_hand(self.threads) as threads:
-                combination = self._engine()(images, parameters, threads)
+            combination = self._engine()(images, parameters, self.threads)
         except ValueError as error:
             _check_inputs_finite(imsets)
             raise InputError(f"{_names(exposures)}: {error}.") from None

@@ -11,7 +11,6 @@ import numpy as np
 from refstis.calibration.darkcorr import DRK_VS_T, REF_TEMP
 from refstis.calibration.darkfit import DarkModel, Recipe, combine_darks, superbias_variance
 from refstis.calibration.superdark import draw_to_surroundings
-from refstis.cores import threads_at_hand
 from refstis.datamodels.association import ExposureLibrary
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.keywords import header_double, header_float
@@ -116,11 +115,10 @@ class FitRatesStep(RefstisStep):
             return np.stack([imset.dq[rows] for _, imset in imsets]) if flagged else None
 
         changed = self.changed_before
-        with threads_at_hand(self.threads) as threads:
-            made = combine_darks(
-                counts, flags, shape, model, recipe, threads,
-                changed if changed is not None and changed.shape == shape else None,
-            )  # fmt: skip
+        made = combine_darks(
+            counts, flags, shape, model, recipe, self.threads,
+            changed if changed is not None and changed.shape == shape else None,
+        )  # fmt: skip
         if not np.isfinite(made.rate).all():
             raise InputError(
                 f"{_names(exposures)}: pixels that are not finite numbers. Leave such files out."

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from refstis.anneal import making
 from refstis.anneal.exposures import Exclusion
 from refstis.anneal.ledger import DEFAULT_NAME, Ledger
 from refstis.anneal.records import read_record
-from refstis.anneal.runner import Choice
+from refstis.anneal.runner import Choice, _places
 from refstis.anneal.schedulers import Admission
 from refstis.anneal.table import read_table
 from refstis.cores import threads_at_hand
@@ -493,6 +494,15 @@ def test_useafter_by_policy(two_weeks, make, tmp_path, useafter, word):
 
 
 # ---------------------------------------------------------------- who runs when
+
+
+def test_what_others_are_made_of_comes_first_in_its_month():
+    chosen = ["b/other", "b/bias", "a/other", "a/bias", "a/dark"]
+    nodes = {one: SimpleNamespace(month=one[0], kind="", parents=[]) for one in chosen}
+    nodes["a/dark"].parents = ["a/bias"]
+    places = _places(SimpleNamespace(nodes=nodes), chosen)
+    # in month b nothing is made of the bias
+    assert sorted(places, key=places.get) == ["b/other", "b/bias", "a/bias", "a/other", "a/dark"]
 
 
 def test_admission_holds_threads_and_memory():
