@@ -51,8 +51,8 @@ class _Waiting:
 class Admission:
     """Lets tasks begin as long as there are cores and memory for them.
 
-    They begin in the order of their places, of which those of a plan's products follow it: a month's baseline goes through the same raws as its weeks beside it, and finds
-    many of them in memory. Each has one core, and others while nothing else uses them (`threads_at_hand`).
+    They begin in the order of their places, which is much that of the plan: a month's baseline goes through the same
+    raws as its weeks beside it. Each has one core, and others while nothing else uses them (`threads_at_hand`).
 
     Parameters
     ----------
@@ -123,9 +123,10 @@ class Admission:
         try:
             yield 1 + more
         finally:
-            with self._changed:
-                self._threads -= more
-                self._changed.notify_all()
+            if more:
+                with self._changed:
+                    self._threads -= more
+                    self._changed.notify_all()
 
     def _fits(self, memory: int) -> bool:
         return self._bytes == 0 or self._bytes + memory <= self.memory
