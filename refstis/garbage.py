@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["collection_paused"]
+__all__ = ["collection_paused", "set_aside"]
 
 # What is frozen is not collected: a third of a second at the end of a process.
 atexit.register(gc.freeze)
@@ -53,3 +53,35 @@ def collection_paused() -> Iterator[None]:
                     gc.freeze()
                     gc.unfreeze()
                 gc.enable()
+
+
+class _Aside:
+    """How many users want what lives set aside, in whatever threads."""
+
+    lock = threading.Lock()
+    users = 0
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Keep collections that others ask for from going through everything that lives now; none come by themselves.
+
+    stpipe has garbage collected before every step, and CRDS many times for every file.
+
+    Yields
+    ------
+    None
+        Until the last of the users that overlap has ended; each may set aside with `gc.freeze` what came since.
+    """
+    with _Aside.lock:
+        _Aside.users += 1
+    with collection_paused():
+        gc.freeze()
+        try:
+            yield
+        finally:
+            with _Aside.lock:
+                _Aside.users -= 1
+                if not _Aside.users:
+                    # before the pause ends, which would have to count what is set aside
+                    gc.unfreeze()

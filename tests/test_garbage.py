@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 
-from refstis.garbage import collection_paused
+from refstis.garbage import collection_paused, set_aside
+from refstis.stages.base import RefstisStep
 
 
 class Knot:
@@ -93,3 +94,37 @@ def test_what_a_program_froze_stays_frozen():
         assert gc.get_freeze_count()
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collecting")
+def test_what_is_set_aside_can_be_collected_afterwards():
+    knot = weakref.ref(Knot())
+    with set_aside():
+        with set_aside():
+            gc.collect()
+        gc.collect()
+        assert knot() is not None
+        assert not gc.isenabled()
+        later = weakref.ref(Knot())
+        gc.collect()
+        assert later() is None
+    assert gc.isenabled()
+    assert not gc.get_freeze_count()
+    gc.collect()
+    assert knot() is None
+
+
+class CollectStep(RefstisStep):
+    """Looks at how much is set aside."""
+
+    def process(self, steps):
+        return gc.get_freeze_count(), [step.run([]) for step in steps]
+
+
+@pytest.mark.usefixtures("collecting")
+def test_a_step_by_itself_sets_aside_what_lives():
+    inner = CollectStep()
+    inner.parent = CollectStep()
+    (outside, [(inside, _)]), afterwards = CollectStep().run([inner]), gc.get_freeze_count()
+    assert 1000 < inside <= outside
+    assert afterwards == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from refstis.errors import ConfigurationError, InputError
+from refstis.garbage import set_aside
 
 __all__ = ["Certification", "certify_files", "certify_log"]
 
@@ -91,11 +91,10 @@ def _crds_log() -> Iterator[_Collector]:
         for handler in handlers:
             logger.removeHandler(handler)
         logger.addHandler(collector)
-        gc.freeze()  # CRDS collects garbage many times for every file; what was there before is set aside
         try:
-            yield collector
+            with set_aside():
+                yield collector
         finally:
-            gc.unfreeze()
             logger.removeHandler(collector)
             for handler in handlers:
                 logger.addHandler(handler)

@@ -26,7 +26,7 @@ from refstis.datamodels.checksums import ChecksumsAhead, file_checksum
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.damage import write_asdf
 from refstis.datamodels.exposure import Exposure
-from refstis.garbage import collection_paused
+from refstis.garbage import set_aside
 from refstis.stages.base import RefstisStep
 
 __all__ = [
@@ -95,21 +95,19 @@ def making_products() -> Iterator[None]:
                 # else every step would set up logging anew, and take it away from products beside it
                 _Making.config = LogConfig([], level=logging.NOTSET)
                 _Making.config.apply([name for name in names if name != "py.warnings"])
-    with collection_paused():
-        gc.freeze()
-        try:
+    try:
+        with set_aside():
             yield
-        finally:
-            with _Making.lock:
-                _Making.products -= 1
-                if not _Making.products:
-                    gc.unfreeze()
-                    for log in map(logging.getLogger, names):
-                        log.removeHandler(_Making.handler)
-                        log.setLevel(_Making.levels.pop(log.name))
-                    if _Making.config is not None:
-                        _Making.config.undo([name for name in names if name != "py.warnings"])
-                        _Making.config = None
+    finally:
+        with _Making.lock:
+            _Making.products -= 1
+            if not _Making.products:
+                for log in map(logging.getLogger, names):
+                    log.removeHandler(_Making.handler)
+                    log.setLevel(_Making.levels.pop(log.name))
+                if _Making.config is not None:
+                    _Making.config.undo([name for name in names if name != "py.warnings"])
+                    _Making.config = None
 
 
 @contextmanager

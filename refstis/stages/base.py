@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ from stpipe.config_parser import get_merged_spec_file, load_spec_file
 from refstis.datamodels.configuration import expand_home
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.references import Reference, find_reference
+from refstis.garbage import set_aside
 
 __all__ = ["RefstisStep"]
 
@@ -49,6 +51,22 @@ class RefstisStep(Step):
             Ours, stpipe's, and Python's warnings.
         """
         return ("refstis", "stpipe", "py.warnings")
+
+    def run(self, *args):
+        """Run the step.
+
+        Parameters
+        ----------
+        *args
+            What `process` takes.
+
+        Returns
+        -------
+        object
+            What `process` gives.
+        """
+        with set_aside() if self.parent is None else nullcontext():
+            return super().run(*args)
 
     @classmethod
     def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003 - theirs
