@@ -26,6 +26,9 @@ STACK_FILES, MOST_IMSETS = 14, 600
 # Months of the largest run, and seed of their chip.
 MONTHS, SCALING_SEED = 4, 21
 
+# Calls in one process, of which the first is not counted.
+CALLS = 4
+
 # What the processes run that are measured: arguments follow.
 PRODUCT = """
 import logging, sys
@@ -48,6 +51,17 @@ FUNCTION = """
 import importlib, json, sys
 module, function, arguments = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 getattr(importlib.import_module(module), function)(*arguments)
+"""
+# One of the above several times in one process, each time with its own folder and arguments; the first one imports.
+AGAIN = """
+import json, os, shutil, sys, time
+code, calls = compile(sys.argv[1], "measured", "exec"), json.loads(sys.argv[2])
+for folder, words in calls:
+    sys.argv[1:] = words
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
+    exec(code, {})
+    print("call", time.perf_counter() - wall, sum(os.times()[:4]) - cpu, flush=True)
+    shutil.rmtree(folder)
 """
 JOIN = """
 import sys
@@ -78,7 +92,7 @@ class Case:
 
 
 def run(command: Sequence[object], folder: Path, oref: Path, path: str = "") -> dict[str, float]:
-    """One command in a process of its own; programs that it calls count with it."""
+    """One command in a process of its own, or calls in it; programs that it calls count with it."""
     environment = {**os.environ, "oref": f"{oref}/", "PATH": f"{path}:{os.environ['PATH']}"}
     before = _transferred()
     begin = time.perf_counter()
@@ -91,13 +105,20 @@ def run(command: Sequence[object], folder: Path, oref: Path, path: str = "") -> 
         text = (folder / "output.txt").read_text()[-2000:]
         raise SystemExit(f"{' '.join(words)[:300]} failed (status {status})\n{text}")
     after = _transferred()
-    return {
+    measured = {
         "wall_s": wall,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / 1024,
         "read_mb": (after[0] - before[0]) / 1e6,
         "written_mb": (after[1] - before[1]) / 1e6,
     }
+    lines = (folder / "output.txt").read_text(errors="replace").splitlines()
+    calls = [[float(word) for word in line.split()[1:]] for line in lines if line.startswith("call ")]
+    if calls:
+        measured["wall_s"], measured["cpu_s"] = map(statistics.median, zip(*calls[1:], strict=True))
+        measured["read_mb"] /= len(calls)
+        measured["written_mb"] /= len(calls)
+    return measured
 
 
 def _transferred() -> tuple[int, int]:
@@ -225,6 +246,20 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
         flts = data.copies(folder, data.subtracted())
         return [flts, str(folder / "product.fits"), *data.copies(folder, [basedark, superbias])]
 
+    def again(program, code, arguments):
+        """The same several times in one process."""
+
+        def command(folder):
+            folders = [folder / str(number) for number in range(CALLS)]
+            for one in folders:
+                one.mkdir()
+            return [program, "-c", AGAIN, code, json.dumps([(str(one), arguments(one)) for one in folders])]
+
+        return command
+
+    def weekdark_words(folder):
+        return ["refstis.weekdark", "make_weekdark", json.dumps(weekdark(folder))]
+
     def months(folder):
         root = folder / "14444_01"
         root.mkdir()
@@ -249,8 +284,19 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
             program and (lambda folder: [program / "cs1.e", data.joined(), folder / "out.fits", "-dqi", "-blev"]),
         ),
         Case(
+            "basic2d again",
+            again(python, BASIC2D, lambda folder: [str(data.joined()), str(folder / "out.fits")]),
+            program and (lambda folder: [program / "cs1.e", data.joined(), folder / "out.fits", "-dqi", "-blev"]),
+        ),
+        Case(
             "ocrreject 98 imsets",
             lambda folder: [python, "-c", OCRREJECT, data.calibrated(), folder / "out.fits"],
+            program
+            and (lambda folder: [program / "cs2.e", *data.copies(folder, [data.calibrated()]), folder / "out.fits"]),
+        ),
+        Case(
+            "ocrreject again",
+            again(python, OCRREJECT, lambda folder: [str(data.calibrated()), str(folder / "out.fits")]),
             program
             and (lambda folder: [program / "cs2.e", *data.copies(folder, [data.calibrated()]), folder / "out.fits"]),
         ),
@@ -293,6 +339,11 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
                 python, "-c", FUNCTION, "refstis.weekdark", "make_weekdark", json.dumps(weekdark(folder)),
             ],
             function("weekdark", "make_weekdark", weekdark),
+        ),
+        Case(
+            "weekdark again",
+            again(python, FUNCTION, weekdark_words),
+            original and again(original, FUNCTION, weekdark_words),
         ),
         Case(
             "month",

@@ -11,6 +11,7 @@ import numpy as np
 
 from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.reference_image import ReferenceImage, combined_uncertainty, match_reference
+from refstis.cores import in_threads
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.pixels import Pixels
 from refstis.datamodels.references import Reference
@@ -160,10 +161,9 @@ def check_pixels(name: str, image: ReferenceImage) -> None:
         Where a value or an uncertainty is not finite or beyond all sense, or an uncertainty is negative.
     """
     for extension, plane, least in (("SCI", image.sci, -MOST_COUNTS), ("ERR", image.err, 0.0)):
-        # of numbers that are none, comparisons are false
-        good = (plane >= least) & (plane <= MOST_COUNTS)
-        if not good.all():
-            bad = np.argwhere(~good)
+        # of numbers that are none, comparisons are false, and so are they of extremes among which there is one
+        if plane.size and not (least <= plane.min() and plane.max() <= MOST_COUNTS):
+            bad = np.argwhere(~((plane >= least) & (plane <= MOST_COUNTS)))
             y, x = bad[0]
             raise ReferenceFileError(
                 f"{name}: {extension} of pixel ({x + 1}, {y + 1}) and {len(bad) - 1} more is {plane[y, x]:g}; "
@@ -185,7 +185,7 @@ def reference_image(reference: Exposure) -> ReferenceImage:
         Its arrays.
     """
     imset = reference.imsets[0]
-    return ReferenceImage(imset.sci[:], imset.err[:], imset.dq[:])
+    return ReferenceImage(*in_threads(lambda plane: plane[:], (imset.sci, imset.err, imset.dq)))
 
 
 def matched_reference(
