@@ -13,6 +13,7 @@ from refstis.anneal.policy import load_profile
 from refstis.anneal.records import adopt_products, find_stale
 from refstis.anneal.table import AnnealTable, read_table, shipped_table
 from refstis.errors import ConfigurationError
+from refstis.garbage import collection_paused
 
 __all__ = ["Survey", "anneal_table", "open_ledger", "survey"]
 
@@ -123,6 +124,7 @@ class Survey:
         self.exposures: list[Exposure] = []
         self.unreadable: list[Exclusion] = []
 
+    @collection_paused()
     def look(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Look at the exposures.
 
@@ -151,6 +153,7 @@ class Survey:
                     "with --ledger"
                 )
 
+    @collection_paused()
     def plan(
         self, broken: Mapping[str, str] | None = None, unavailable: Mapping[str, str] | None = None
     ) -> Plan:
