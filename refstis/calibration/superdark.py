@@ -74,7 +74,8 @@ def flag_hot_dark(
     numpy.ndarray
         Flags, int16: a hot pixel's other flags are replaced by 16, as refstis has always done.
     """
-    hot = above_mean(sci, rate, sigma, excess_clip) | above_median(sci, rate, sigma, rate_clip)
+    tests = ((above_mean, excess_clip), (above_median, rate_clip))
+    hot = np.logical_or(*in_threads(lambda test: test[0](sci, rate, sigma, test[1]), tests))
     return np.where(hot, np.int16(HOT_PIXEL), dq)
 
 
