@@ -872,19 +872,26 @@ class _Stack:
 
     def flags(self):
         """Flags of all images, and of what was rejected in all of them."""
-        # images often share one bad pixel mask: take each array once
-        masks = {id(image.dq): image.dq for image in self.images if image.dq is not None}.values()
         combined = np.zeros(self.shape, dtype=np.int16)
-
-        def combine(begin):
-            rows = slice(begin, begin + TILE_ROWS)
-            for dq in masks:
-                combined[rows] |= dq[rows]
-            combined[rows] &= np.int16(NOT_COSMIC_RAY)
-            combined[rows] |= self.rejected[rows] * np.int16(COSMIC_RAY)
-
-        in_threads(combine, range(0, self.shape[0], TILE_ROWS), self.threads)
+        # images often share one bad pixel mask: take each array once
+        for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
+            places, flags = _flagged(dq)
+            combined.reshape(-1)[places] |= flags
+        combined &= np.int16(NOT_COSMIC_RAY)
+        combined |= self.rejected * np.int16(COSMIC_RAY)
         return combined
+
+
+def _flagged(dq):
+    """Places of the flagged pixels, in raster order, and their flags; found out once where that is remembered."""
+
+    def find():
+        flags = dq[:].reshape(-1)
+        # numpy looks for True much faster than for numbers that are not 0
+        places = np.flatnonzero(flags != 0)
+        return places, flags[places]
+
+    return _remember(dq, "flagged", find)
 
 
 def sky_of(image: StackImage) -> np.float32:
@@ -902,9 +909,7 @@ def sky_of(image: StackImage) -> np.float32:
     """
     if image.dq is None:
         return _remember(image.sci, "sky", lambda: sky_mode(image.sci))
-    # images often share one bad pixel mask; numpy looks for True much faster than for numbers that are not 0
-    flagged = _remember(image.dq, "flagged", lambda: np.flatnonzero(image.dq[:] != 0))
-    return _remember(image.sci, ("sky", image.dq), lambda: sky_mode(image.sci, flagged))
+    return _remember(image.sci, ("sky", image.dq), lambda: sky_mode(image.sci, _flagged(image.dq)[0]))
 
 
 def reject_cosmic_rays(
