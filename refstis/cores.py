@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
@@ -87,9 +87,16 @@ def in_threads(function: Callable[[Item], Answer], items: Iterable[Item], thread
     list
         The answers, in the order of the items.
     """
+    items = list(items)
+    if len(items) < 2:  # which may itself ask for threads
+        return list(map(function, items))
     with threads_at_hand(threads) as count:
         if count == 1:
             return list(map(function, items))
         calls = [(copy_context(), item) for item in items]
+        if _lender.get() is None:
+            # all processors are in use then, and what is called has the one that it runs on
+            for context, _ in calls:
+                context.run(_lender.set, lambda: nullcontext(1))
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(lambda call: call[0].run(function, call[1]), calls))

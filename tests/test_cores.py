@@ -59,13 +59,33 @@ def test_threads_are_borrowed_and_given_back(threads):
         meeting.wait(30)
 
     with lent_by(lender):
-        in_threads(call, range(threads))
+        in_threads(call, range(max(threads, 2)))
     assert (lender.lent, len(lender.seen)) == (0, threads)
 
 
 def test_without_a_lender_there_are_as_many_threads_as_processors():
     meeting = threading.Barrier(cores())
     in_threads(lambda _: meeting.wait(30), range(cores()))
+
+
+def test_threads_begin_no_threads_where_all_processors_are_in_use():
+    def call(_):
+        return {threading.get_ident(), *in_threads(lambda _: threading.get_ident(), range(4))}
+
+    assert [len(threads) for threads in in_threads(call, range(4), 2)] == [1] * 4
+
+
+def test_what_is_called_for_one_item_has_all_threads():
+    lender = Lender(2)
+
+    def call(item):
+        assert lender.lent == 1
+        meeting.wait(30)
+        return item
+
+    meeting = threading.Barrier(2)
+    with lent_by(lender):
+        assert in_threads(lambda item: in_threads(call, (item, 2)), (1,)) == [[1, 2]]
 
 
 def test_a_running_median_borrows_its_threads(monkeypatch):
