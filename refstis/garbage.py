@@ -55,11 +55,16 @@ def collection_paused() -> Iterator[None]:
                 gc.enable()
 
 
+# What was set aside and becomes garbage is old: Python would leave it for long. It is collected after so many times.
+TIMES = 32
+
+
 class _Aside:
-    """How many users want what lives set aside, in whatever threads."""
+    """How many users want what lives set aside, in whatever threads, and how often it was."""
 
     lock = threading.Lock()
     users = 0
+    times = 0
 
 
 @contextmanager
@@ -85,3 +90,7 @@ def set_aside() -> Iterator[None]:
                 if not _Aside.users:
                     # before the pause ends, which would have to count what is set aside
                     gc.unfreeze()
+                    _Aside.times += 1
+                due = not _Aside.users and not _Aside.times % TIMES
+            if due:
+                gc.collect()

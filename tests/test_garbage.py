@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from refstis.garbage import collection_paused, set_aside
+from refstis.garbage import TIMES, collection_paused, set_aside
 from refstis.stages.base import RefstisStep
 
 
@@ -112,6 +112,16 @@ def test_what_is_set_aside_can_be_collected_afterwards():
     assert not gc.get_freeze_count()
     gc.collect()
     assert knot() is None
+
+
+@pytest.mark.usefixtures("collecting")
+def test_garbage_that_was_set_aside_is_collected_now_and_then():
+    knots = []
+    for _ in range(2 * TIMES):
+        knots.append(weakref.ref(Knot()))
+        with set_aside():
+            pass
+    assert sum(knot() is not None for knot in knots) < TIMES
 
 
 class CollectStep(RefstisStep):
