@@ -94,6 +94,7 @@ class Case:
 def run(command: Sequence[object], folder: Path, oref: Path, path: str = "") -> dict[str, float]:
     """One command in a process of its own, or calls in it; programs that it calls count with it."""
     environment = {**os.environ, "oref": f"{oref}/", "PATH": f"{path}:{os.environ['PATH']}"}
+    os.sync()  # what was measured before may have left much to write and to delete
     before = _transferred()
     begin = time.perf_counter()
     with (folder / "output.txt").open("w") as output:
