@@ -220,18 +220,32 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
             python, "-c", PRODUCT, pipeline, data.month / f"{name}_asn.json", folder / "product.fits",
         ]  # fmt: skip
 
+    def once(interpreter, code, words):
+        """A process of its own."""
+        return lambda folder: [interpreter, "-c", code, *words(folder)]
+
+    def again(interpreter, code, words):
+        """The same several times in one process."""
+
+        def command(folder):
+            folders = [folder / str(number) for number in range(CALLS)]
+            for one in folders:
+                one.mkdir()
+            return [interpreter, "-c", AGAIN, code, json.dumps([(str(one), words(one)) for one in folders])]
+
+        return command
+
+    def words(module, name, arguments):
+        """What FUNCTION takes."""
+        return lambda folder: [f"refstis.{module}", name, json.dumps(arguments(folder))]
+
     def function(module, name, arguments):
         """The original's function on copies of the files."""
-        if original is None:
-            return None
-        return lambda folder: [
-            original,
-            "-c",
-            FUNCTION,
-            f"refstis.{module}",
-            name,
-            json.dumps(arguments(folder)),
-        ]
+        return original and once(original, FUNCTION, words(module, name, arguments))
+
+    def program(name, words):
+        """A program of CALSTIS."""
+        return calstis and (lambda folder: [calstis.absolute() / name, *words(folder)])
 
     def biases(name):
         return lambda folder: [data.copies(folder, data.members(name, "bias")), str(folder / "product.fits")]
@@ -247,19 +261,11 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
         flts = data.copies(folder, data.subtracted())
         return [flts, str(folder / "product.fits"), *data.copies(folder, [basedark, superbias])]
 
-    def again(program, code, arguments):
-        """The same several times in one process."""
+    def basic2d_words(folder):
+        return [str(data.joined()), str(folder / "out.fits")]
 
-        def command(folder):
-            folders = [folder / str(number) for number in range(CALLS)]
-            for one in folders:
-                one.mkdir()
-            return [program, "-c", AGAIN, code, json.dumps([(str(one), arguments(one)) for one in folders])]
-
-        return command
-
-    def weekdark_words(folder):
-        return ["refstis.weekdark", "make_weekdark", json.dumps(weekdark(folder))]
+    def ocrreject_words(folder):
+        return [str(data.calibrated()), str(folder / "out.fits")]
 
     def months(folder):
         root = folder / "14444_01"
@@ -277,30 +283,14 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
             data.product(name, pipeline)
 
     weeks = [(f"refbias_wk0{week}", "RefBiasPipeline") for week in range(1, 5)]
-    program = None if calstis is None else calstis.absolute()
+    weekdark_words = words("weekdark", "make_weekdark", weekdark)
+    cs1 = program("cs1.e", lambda folder: [*basic2d_words(folder), "-dqi", "-blev"])
+    cs2 = program("cs2.e", lambda folder: [*data.copies(folder, [data.calibrated()]), folder / "out.fits"])
     return [
-        Case(
-            "basic2d 98 imsets",
-            lambda folder: [python, "-c", BASIC2D, data.joined(), folder / "out.fits"],
-            program and (lambda folder: [program / "cs1.e", data.joined(), folder / "out.fits", "-dqi", "-blev"]),
-        ),
-        Case(
-            "basic2d again",
-            again(python, BASIC2D, lambda folder: [str(data.joined()), str(folder / "out.fits")]),
-            program and (lambda folder: [program / "cs1.e", data.joined(), folder / "out.fits", "-dqi", "-blev"]),
-        ),
-        Case(
-            "ocrreject 98 imsets",
-            lambda folder: [python, "-c", OCRREJECT, data.calibrated(), folder / "out.fits"],
-            program
-            and (lambda folder: [program / "cs2.e", *data.copies(folder, [data.calibrated()]), folder / "out.fits"]),
-        ),
-        Case(
-            "ocrreject again",
-            again(python, OCRREJECT, lambda folder: [str(data.calibrated()), str(folder / "out.fits")]),
-            program
-            and (lambda folder: [program / "cs2.e", *data.copies(folder, [data.calibrated()]), folder / "out.fits"]),
-        ),
+        Case("basic2d 98 imsets", once(python, BASIC2D, basic2d_words), cs1),
+        Case("basic2d again", again(python, BASIC2D, basic2d_words), cs1),
+        Case("ocrreject 98 imsets", once(python, OCRREJECT, ocrreject_words), cs2),
+        Case("ocrreject again", again(python, OCRREJECT, ocrreject_words), cs2),
         Case(
             "refbias 130 imsets",
             product("refbias_wk01", "RefBiasPipeline"),
@@ -336,9 +326,7 @@ def cases(data: Data, calstis: Path | None, original: Path | None) -> list[Case]
         ),
         Case(
             "weekdark 14 flt files",
-            lambda folder: [
-                python, "-c", FUNCTION, "refstis.weekdark", "make_weekdark", json.dumps(weekdark(folder)),
-            ],
+            once(python, FUNCTION, weekdark_words),
             function("weekdark", "make_weekdark", weekdark),
         ),
         Case(
