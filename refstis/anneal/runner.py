@@ -163,11 +163,11 @@ def _product_parents(plan: Plan, node: Node) -> list[str]:
     return list(parents)
 
 
-def _places(plan: Plan, chosen: Sequence[str]) -> dict[str, int]:
-    """Order in which nodes come where there is a choice: of a month, those first that others of it are made of."""
-    months = list(dict.fromkeys(plan.nodes[identity].month for identity in chosen))
-    needed = {one for identity in chosen for one in _product_parents(plan, plan.nodes[identity])}
-    order = sorted(chosen, key=lambda one: (months.index(plan.nodes[one].month), one not in needed))
+def _places(months: Mapping[str, str], parents: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Order of nodes where there is a choice: of a month, those first that others are made of; by identity, all."""
+    number = {month: k for k, month in enumerate(dict.fromkeys(months.values()))}
+    needed = {one for before in parents.values() for one in before}
+    order = sorted(months, key=lambda one: (number[months[one]], one not in needed))
     return {identity: place for place, identity in enumerate(order)}
 
 
@@ -449,12 +449,16 @@ class _Runner:
     def _tasks(self, plan: Plan, chosen: Sequence[str]) -> dict[str, tuple[Task, list[str]]]:
         """Identity to task and the identities of the tasks that come before it."""
         wanted = set(chosen)
+        nodes = {identity: plan.nodes[identity] for identity in chosen}
+        parents = {
+            identity: [one for one in _product_parents(plan, node) if one in wanted]
+            for identity, node in nodes.items()
+        }
+        places = _places({identity: node.month for identity, node in nodes.items()}, parents)
         exposures = {one.path: one for one in self.survey.exposures}
         signatures = self.ledger.signatures([path for path in exposures if path])
-        places = _places(plan, chosen)
         tasks: dict[str, tuple[Task, list[str]]] = {}
-        for identity in chosen:
-            node = plan.nodes[identity]
+        for identity, node in nodes.items():
             sources = [Source(one.path, signatures.get(one.path), one.content) for one in node.exposures]
             products: dict[str, list[str]] = {}
             subtraction: dict[str, Any] = {}
@@ -470,7 +474,6 @@ class _Runner:
                 signature = signatures.get(dark.path)
                 sources.append(Source(dark.path, signature, dark.content, path, parent.period.name))
                 subtraction = parent.parameters
-            parents = [one for one in _product_parents(plan, node) if one in wanted]
             size = exposures[sources[0].path].size if sources else (0, 0)
             imsets = sum(exposures[one.path].imsets for one in sources)
             references = [
@@ -493,7 +496,7 @@ class _Runner:
                 places[identity],
                 round((size[0] * size[1] or FULL_FRAME) * (BYTES_PER_IMSET * imsets + BYTES_BESIDES)),
             )
-            tasks[identity] = task, parents
+            tasks[identity] = task, parents[identity]
         return tasks
 
     def _recorded(self, plan: Plan, node: Node, outcome: Outcome) -> Outcome:

@@ -796,8 +796,11 @@ class _Stack:
 
     def _any_excluded(self):
         bits = np.int16(self.parameters.bad_bits)
-        unique = {id(image.dq): image.dq for image in self.images if image.dq is not None}
-        return bool(bits) and any((dq[:] & bits).any() for dq in unique.values())
+        return bool(bits) and any((_flagged(dq)[1] & bits).any() for dq in self._masks())
+
+    def _masks(self):
+        """The flags of the images; they often share one bad pixel mask, which comes once."""
+        return {id(image.dq): image.dq for image in self.images if image.dq is not None}.values()
 
     def _rates(self, rows):
         """Stack of the rates of some rows; it may have more rows and columns than are asked for."""
@@ -873,8 +876,7 @@ class _Stack:
     def flags(self):
         """Flags of all images, and of what was rejected in all of them."""
         combined = np.zeros(self.shape, dtype=np.int16)
-        # images often share one bad pixel mask: take each array once
-        for dq in {id(image.dq): image.dq for image in self.images if image.dq is not None}.values():
+        for dq in self._masks():
             places, flags = _flagged(dq)
             combined.reshape(-1)[places] |= flags
         combined &= np.int16(NOT_COSMIC_RAY)

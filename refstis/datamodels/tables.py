@@ -17,6 +17,7 @@ from astropy.table import Table
 from refstis.calibration.blevcorr import BLEV_CLIP
 from refstis.calibration.crcorr import RejectionParameters
 from refstis.calibration.dqicorr import BadPixelRun
+from refstis.datamodels.checksums import file_state
 from refstis.datamodels.damage import UNREADABLE, open_fits
 from refstis.datamodels.exposure import Exposure
 from refstis.datamodels.keywords import header_float
@@ -88,14 +89,14 @@ class ReferenceTable:
         """
         path = Path(path)
         try:
-            status = path.stat()
+            state = file_state(path)
         except OSError:
             raise ReferenceFileError(f"{path}: no such reference table. Check the name and $oref.") from None
-        return cls._read(path.absolute(), status.st_mtime_ns, status.st_size)
+        return cls._read(path.absolute(), state)
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def _read(cls, path, _modified, _size):
+    def _read(cls, path, _state):
         """Read a table, once for each state of its file: a month asks for the same ones hundreds of times."""
         try:
             if path.suffix == ".ecsv":

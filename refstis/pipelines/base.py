@@ -143,21 +143,10 @@ class RefstisPipeline(Pipeline, RefstisStep):
     product_suffix: ClassVar[str]
     exposure_role: ClassVar[str]
 
-    def run(self, *args):
-        """Run the pipeline.
-
-        Parameters
-        ----------
-        *args
-            What `process` takes.
-
-        Returns
-        -------
-        Exposure
-            The product.
-        """
+    @contextmanager
+    def _surroundings(self):
         with making_products(), product_log() as self._log_lines, ChecksumsAhead() as self._ahead:
-            return super().run(*args)
+            yield
 
     @property
     def log_records(self) -> list[str]:

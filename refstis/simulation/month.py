@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from refstis.cores import cores
 from refstis.datamodels.atomic import atomic_write, make_folder
 from refstis.errors import ConfigurationError, OutputError
 from refstis.simulation import streams
@@ -502,7 +503,7 @@ def simulate(
         return path, known
 
     rows: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         for number, (path, known) in enumerate(pool.map(take, exposures), start=1):
             made.raws.append(path)
             rows.extend(known)

@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
@@ -65,8 +65,12 @@ class RefstisStep(Step):
         object
             What `process` gives.
         """
-        with set_aside() if self.parent is None else nullcontext():
+        with self._surroundings():
             return super().run(*args)
+
+    def _surroundings(self) -> AbstractContextManager[None]:
+        """What there is while the step runs."""
+        return set_aside() if self.parent is None else nullcontext()
 
     @classmethod
     def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003 - theirs

@@ -12,6 +12,7 @@ import numpy as np
 from refstis.calibration.blevcorr import LevelledFrame
 from refstis.calibration.reference_image import ReferenceImage, combined_uncertainty, match_reference
 from refstis.cores import in_threads
+from refstis.datamodels.checksums import file_state
 from refstis.datamodels.exposure import Exposure, Imset
 from refstis.datamodels.pixels import Pixels
 from refstis.datamodels.references import Reference
@@ -133,12 +134,11 @@ def open_reference(path: Path) -> tuple[Exposure, ReferenceImage]:
     tuple
         The reference with its headers, and its pixels.
     """
-    status = path.stat()
-    return _open_reference(path, status.st_mtime_ns, status.st_size)
+    return _open_reference(path, file_state(path))
 
 
 @functools.lru_cache(maxsize=2)
-def _open_reference(path, _modified, _size):
+def _open_reference(path, _state):
     reference = Exposure.open(path)
     image = reference_image(reference)
     check_pixels(str(path), image)

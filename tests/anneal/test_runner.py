@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -498,9 +497,7 @@ def test_useafter_by_policy(two_weeks, make, tmp_path, useafter, word):
 
 def test_what_others_are_made_of_comes_first_in_its_month():
     chosen = ["b/other", "b/bias", "a/other", "a/bias", "a/dark"]
-    nodes = {one: SimpleNamespace(month=one[0], kind="", parents=[]) for one in chosen}
-    nodes["a/dark"].parents = ["a/bias"]
-    places = _places(SimpleNamespace(nodes=nodes), chosen)
+    places = _places({one: one[0] for one in chosen}, {"a/dark": ["a/bias"]})
     # in month b nothing is made of the bias
     assert sorted(places, key=places.get) == ["b/other", "b/bias", "a/bias", "a/other", "a/dark"]
 
